@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0
+# The front door. Everything is done by the scripts in tools/testing/bpf_local_storage/.
+
+T := tools/testing/bpf_local_storage
+export LINUX V ACCEL JOBS CACHE STOCK DEBUG ROUNDS
+
+.PHONY: help bench test check tree kernel uml shell clean
+.NOTPARALLEL:
+
+help:
+	@echo "make bench    our local storage measured beside the base's, on real kernels"
+	@echo "make test     the base's selftests and our KUnit suites on our kernel"
+	@echo "make check    the quick tier: syntax, checkpatch, KUnit on user-mode Linux"
+	@echo "make tree     out/linux: the base, our files over it, patches/ applied"
+	@echo "make kernel   our x86-64 kernel for the virtual machine, in out/build/ours"
+	@echo "make uml      our user-mode Linux, in out/build/ours-uml"
+	@echo "make shell    boots our kernel into a shell with bpftool"
+	@echo "make clean    removes out/ (the cache stays)"
+	@echo
+	@echo "LINUX=/path   an own kernel tree as the base (it is copied, never written to)"
+	@echo "V=7.3         the base's series, from Debian's linux-source-V package"
+	@echo "ACCEL=auto    kvm, tcg, or auto: KVM if a guest really starts on it"
+	@echo "JOBS=$$(nproc)        parallel jobs of a build"
+	@echo "CACHE=DIR     toolbox, base, ccache; default ~/.cache/bpf-local-storage"
+	@echo "STOCK=1       kernel, uml, shell: the unmodified base"
+	@echo "DEBUG=1       kernel, shell: with KASAN, lockdep and debug objects"
+	@echo "ROUNDS=3      bench: rounds, stock and ours in turn"
+
+bench test check tree:
+	@$(T)/$@.sh
+
+kernel:
+	@$(T)/kernel.sh vm
+
+uml:
+	@$(T)/kernel.sh uml
+
+shell: kernel
+	@$(T)/vm.sh $(if $(filter 1,$(STOCK)),stock,ours)$(if $(filter 1,$(DEBUG)),-debug) shell
+
+clean:
+	@$(T)/clean.sh

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""bench.py OUT ACCEL HOST-CPU: the table of `make bench`, from out/bench/*/output."""
+import csv
+import glob
+import re
+import statistics
+import sys
+
+RATE = re.compile(r'^Summary: (?:creates|hits throughput)\s+([\d.]+)')
+ERRORS = re.compile(r'errors (\d+) create_errs (\d+)')
+
+
+def read(path, data, info):
+    """data[benchmark] gets [rate], and the errors of a creation"""
+    name = None
+    for line in open(path, errors='replace'):
+        if line.startswith('=== '):
+            name = re.sub(r'-p 1 |--', '', line[4:].strip())
+        elif line.startswith('@failed'):
+            data.setdefault(name, ([], []))[1].append('failed')
+        elif line.startswith('@'):
+            key, _, value = line[1:].partition(' ')
+            info[key] = value.strip()
+        elif m := RATE.match(line):
+            data.setdefault(name, ([], []))[0].append(float(m[1]))
+        elif m := ERRORS.search(line):
+            data.setdefault(name, ([], []))[1].append(int(m[1]) + int(m[2]))
+
+
+def cell(rates):
+    if not rates:
+        return '-', ''
+    mid = statistics.median(rates)
+    return f'{mid:.3f}', f'{(max(rates) - min(rates)) / 2 / mid * 100:.0f}%' if mid else ''
+
+
+def errs(values):
+    return 'failed' if 'failed' in values else str(sum(values))
+
+
+def label(name):
+    if m := re.match(r'local-storage-create storage-type (\w+) batch-size (\d+)', name):
+        return f'create {m[1]}, batches of {m[2]}', 'k/s'
+    m = re.match(r'nr_maps (\d+) local-storage-cache-(\w+)-get', name)
+    return f'get {"sequential" if m[2] == "seq" else "interleaved"}, {m[1]} maps', 'M/s'
+
+
+def table(lines, rows, title, stock, ours):
+    lines += ['', title, f'{"":32}{"":>5}{"stock":>11}{"±":>5}{"ours":>11}{"±":>5}'
+              f'{"ours/stock":>12}{"errors":>14}']
+    failed = False
+    for name in stock:
+        what, unit = label(name)
+        s, o = stock[name], ours.get(name, ([], []))
+        diff = ''
+        if s[0] and o[0] and statistics.median(s[0]):
+            diff = f'{(statistics.median(o[0]) / statistics.median(s[0]) - 1) * 100:+.1f}%'
+        err = f'{errs(s[1])} / {errs(o[1])}'
+        failed |= 'failed' in err or not o[0]
+        a, b = cell(s[0]), cell(o[0])
+        lines.append(f'{what:32}{unit:>5}{a[0]:>11}{a[1]:>5}{b[0]:>11}{b[1]:>5}{diff:>12}{err:>14}')
+        rows.append([title.split(':')[0], what, unit, *a, *b, diff, errs(s[1]), errs(o[1])])
+    return failed
+
+
+def main():
+    out, accel, cpu = sys.argv[1:4]
+    lines, rows, info, failed = [], [], {}, False
+    rounds = {}
+    for mode in 'rate', 'count':
+        for kernel in 'stock', 'ours':
+            data = rounds[mode, kernel] = {}
+            info[kernel] = {}
+            for path in sorted(glob.glob(f'{out}/bench/{mode}-{kernel}-*/output')):
+                read(path, data, info[kernel])
+    n = len(glob.glob(f'{out}/bench/rate-ours-*/output'))
+    lines += [f'machine:     {cpu}', f'accelerator: {accel}, 2 CPUs, 4 GiB',
+              f'stock:       Linux {info["stock"].get("kernel", "?")}',
+              f'ours:        Linux {info["ours"].get("kernel", "?")}',
+              'configs:     tools/testing/bpf_local_storage/vm.config (both; '
+              'out/build/{stock,ours}/.config)']
+    failed |= table(lines, rows, f'As the clock has it: median of {n} rounds, stock and ours in '
+                    'turn, ± half the spread', rounds['rate', 'stock'], rounds['rate', 'ours'])
+    if rounds['count', 'stock']:
+        failed |= table(lines, rows, 'As instructions have it: one CPU, one guest instruction is '
+                        'one nanosecond (TCG -icount)',
+                        rounds['count', 'stock'], rounds['count', 'ours'])
+    text = '\n'.join(lines)
+    print(text)
+    open(f'{out}/bench.txt', 'w').write(text + '\n')
+    with open(f'{out}/bench.csv', 'w', newline='') as f:
+        writer = csv.writer(f)
+        writer.writerow(['mode', 'benchmark', 'unit', 'stock', 'stock_spread', 'ours',
+                         'ours_spread', 'difference', 'stock_errors', 'ours_errors'])
+        writer.writerows(rows)
+    return failed
+
+
+sys.exit(main())

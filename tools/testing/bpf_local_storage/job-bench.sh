@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0
+# Runs in the guest: one round of the base's bench, a few seconds each measurement.
+cd /tests/tools/testing/selftests/bpf || exit 1
+ulimit -n 8192
+echo "@cpu $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2)"
+echo "@kernel $(uname -r)"
+run() {
+	echo "=== $*"
+	timeout -k 5 "$LIMIT" ./bench -w1 -d"$SECONDS_EACH" "$@" < /dev/null 2>&1 ||
+		echo "@failed $?"
+}
+for type in socket task; do
+	for batch in 16 32 64; do
+		run -p 1 local-storage-create --storage-type $type --batch-size $batch
+	done
+done
+for n in 1 10 16 17 24 32 100 1000; do
+	run -p 1 --nr_maps $n local-storage-cache-seq-get
+	run -p 1 --nr_maps $n local-storage-cache-int-get
+done
+echo "=== end"

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0
+# Shared by the scripts beside it; sourced by bash, run from the Makefile at the top.
+# shellcheck shell=bash disable=SC2034
+
+set -euo pipefail
+# The kernel's build has a V and make flags of its own.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+REPO=$(cd "$HERE/../../.." && pwd)
+OUT=$REPO/out
+: "${V:=7.3}" "${ACCEL:=auto}" "${JOBS:=$(nproc)}" "${STOCK:=}" "${DEBUG:=}" "${LINUX:=}"
+: "${CACHE:=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/bpf-local-storage}"
+BOX=$CACHE/toolbox
+START=${START:-$(date +%s)}
+export V ACCEL JOBS STOCK DEBUG LINUX CACHE START
+
+die() { echo "error: $*" >&2; exit 1; }
+say() { printf '[%3d:%02d] %s\n' $((($(date +%s) - START) / 60)) \
+	$((($(date +%s) - START) % 60)) "$*"; }
+
+# One line for whatever cannot work, before anything is begun.
+check_vars() {
+	[[ $V =~ ^[0-9]+\.[0-9]+$ ]] || die "V=$V: give a kernel series such as V=7.3"
+	[[ $ACCEL =~ ^(auto|kvm|tcg)$ ]] || die "ACCEL=$ACCEL: give auto, kvm or tcg"
+	[[ $JOBS =~ ^[1-9][0-9]*$ ]] || die "JOBS=$JOBS: give a number of jobs, 1 or more"
+	[[ $STOCK =~ ^[01]?$ ]] || die "STOCK=$STOCK: give STOCK=1 or leave it out"
+	[[ $DEBUG =~ ^[01]?$ ]] || die "DEBUG=$DEBUG: give DEBUG=1 or leave it out"
+	[[ $CACHE == /* ]] || die "CACHE=$CACHE: give an absolute path"
+	[[ $CACHE != *[[:space:]:,]* && $REPO != *[[:space:]:,]* ]] ||
+		die "the paths of the cache and of the clone must hold no space, colon or comma"
+	[[ $STOCK != 0 ]] || STOCK=
+	[[ $DEBUG != 0 ]] || DEBUG=
+	[[ $(uname -m) == x86_64 ]] || die "an x86-64 machine is needed"
+	[[ $(id -u) == 0 ]] || die "root is needed (mounts and chroot): run it with sudo"
+	[[ -z $LINUX ]] || check_tree
+	mkdir -p "$OUT" "$CACHE" || die "cannot make $OUT and $CACHE"
+}
+
+check_tree() {
+	[[ -f $LINUX/Makefile && -f $LINUX/kernel/bpf/bpf_local_storage.c ]] ||
+		die "LINUX=$LINUX: not a Linux source tree"
+	[[ -f $LINUX/kernel/bpf/rqspinlock.c ]] &&
+		grep -q bpf_selem_unlink_nofail "$LINUX/kernel/bpf/bpf_local_storage.c" ||
+		die "LINUX=$LINUX: too old, a tree with bpf_selem_unlink_nofail() is needed" \
+		    "(Linux 7.2 or newer)"
+	LINUX=$(cd "$LINUX" && pwd)
+}
+
+# need_disk DIR GIB: a build that dies on a full disk half an hour on helps nobody.
+need_disk() {
+	local have
+	have=$(df -Pk "$1" | awk 'END { print int($4 / 1048576) }')
+	[[ $have -ge $2 ]] || die "$1: $2 GiB of free disk are needed, there are $have"
+}
+
+# lock NAME: held until this script ends; two makes at once take turns at one thing.
+lock() {
+	local fd
+	exec {fd}>"$1"
+	flock -n "$fd" && return
+	say "waiting for another make that holds $1"
+	flock "$fd"
+}
+
+# box [-i] SRC BUILD command...: runs a command in the toolbox, in a mount namespace of its
+# own. Sources and build always stand at /linux and /build, so that ccache knows both kernels'
+# files as the same, and no path of this machine gets into a kernel.
+box() {
+	local src=$1 build=$2
+	shift 2
+	env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM="${TERM:-dumb}" LC_ALL=C.UTF-8 \
+		BOX="$BOX" SRC="$src" BUILD="$build" OUT="$OUT" REPO="$REPO" CC_DIR="$CACHE/ccache" \
+		unshare --mount --propagation private --pid --fork --kill-child \
+		sh -ec '
+		bind() { mount --bind "$1" "$BOX/$2"; }
+		mount -t proc proc "$BOX/proc"
+		mount --rbind /dev "$BOX/dev"
+		mount -t tmpfs -o mode=1777 tmpfs "$BOX/tmp"
+		mount -t tmpfs -o mode=1777 tmpfs "$BOX/dev/shm"
+		# What the guest sees of the toolbox: nothing of what is mounted below.
+		bind "$BOX" root_fs
+		mount -o remount,ro,bind "$BOX/root_fs"
+		[ -z "$SRC" ] || bind "$SRC" linux
+		[ -z "$BUILD" ] || bind "$BUILD" build
+		bind "$OUT" out
+		bind "$REPO/tools/testing/bpf_local_storage" bls
+		mkdir -p "$CC_DIR"
+		bind "$CC_DIR" ccache
+		unset SRC BUILD OUT REPO CC_DIR
+		export CCACHE_DIR=/ccache CCACHE_MAXSIZE=10G KBUILD_BUILD_USER=bpf \
+			KBUILD_BUILD_HOST=local-storage TMPDIR=/tmp \
+			KBUILD_BUILD_TIMESTAMP="Thu Jan  1 00:00:00 UTC 1970"
+		chroot "$BOX" "$@"' box "$@"
+}
+
+# The unmodified source: the unpacked base, or the copy of an own tree that tree.sh keeps.
+stock_source() {
+	SRC=$("$HERE/toolbox.sh")
+	[[ -z $LINUX ]] || { "$HERE/tree.sh"; SRC=$OUT/base; }
+}
+
+# check_log FILE: the lines with which a kernel complains, none if all is well.
+check_log() {
+	grep -aE 'WARNING: |BUG: |BUG |KASAN|UBSAN|INFO: |ODEBUG|refcount_t:|Oops|Kernel panic' "$1" |
+		grep -avE 'lockdep is (enabled|turned)|INFO: lockdep' || true
+	grep -aE 'suspicious RCU|possible (recursive|circular)|inconsistent lock state' "$1" || true
+	grep -aE 'nvalid wait context|general protection|blocked for more than' "$1" || true
+	grep -aE 'detected stall|self-detected|soft lockup|hogged CPU|list_(add|del) corr' "$1" || true
+}

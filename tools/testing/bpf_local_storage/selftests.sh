@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Builds the base's own selftests, unmodified, once and against the stock kernel: test_progs with
+# the tests of tests.list, test_maps, bench. Then the selftests' modules for each kernel named
+# as argument. All in out/selftests and out/build/*.
+. "$(dirname "$0")/lib.sh"
+check_vars
+stock_source
+dir=$OUT/selftests
+mkdir -p "$dir"
+lock "$dir.lock"
+log=$OUT/selftests.log
+id=$(echo "$SRC"; cat "$HERE/selftests.sh" "$HERE/tests.list" "$OUT/build/stock/.config")
+if [[ $(cat "$dir/.done" 2> /dev/null) != "$id" ]]; then
+	say "selftests: building (log: $log)"
+	box "$SRC" "$dir" bash -c '
+	set -e
+	jobs=$1
+	# A scratch copy, without the tests that nobody asked for: they would take an hour.
+	rsync -a --delete --exclude=/.done --exclude=/tools/testing/selftests/bpf/prog_tests/*.c \
+		--include=/tools --include=/tools/testing --include=/tools/testing/selftests \
+		--include=/tools/testing/selftests/bpf --include=/scripts \
+		--include=/tools/testing/selftests/{*.mk,*.h} --exclude=/tools/testing/selftests/* \
+		--exclude=/tools/testing/* --exclude=/*  /linux/ /build/
+	mkdir -p /build/include
+	ln -sfn /out/build/stock/include/generated /build/include/generated
+	cd /build/tools/testing/selftests/bpf
+	for t in $(sed "/^#/d; s,/.*,," /bls/tests.list); do
+		cp -p /linux/tools/testing/selftests/bpf/prog_tests/$t.c prog_tests/
+	done
+	rm -f map_tests/[!s]*.c
+	# What those and bench include, and what these include in turn.
+	grep -ohE "[a-zA-Z0-9_]+\.(l?skel\.h|bpf\.o)\"" prog_tests/*.c benchs/*.c *.c |
+		sed "s/\..*/.c/" | sort -u > /tmp/progs
+	(cd progs && grep -oh "#include \"[^\"]*\.c\"" $(ls $(cat /tmp/progs) 2> /dev/null) |
+		cut -d\" -f2) >> /tmp/progs || true
+	for p in progs/*.c; do
+		grep -qx "${p#progs/}" /tmp/progs || rm $p
+	done
+	make="make -j$jobs CLANG=clang-21 LLVM_CONFIG=llvm-config-21 LLVM_STRIP=llvm-strip-21"
+	make+=" VMLINUX_BTF=/out/build/stock/vmlinux BPF_STRICT_BUILD=0 SKIP_DOCS=1 TEST_KMODS="
+	make+=" LSKELS=map_ptr_kern.c LSKELS_SIGNED= LSKELS_EXTRA= LINKED_SKELS="
+	$make test_progs test_maps bench
+	for p in test_progs test_maps bench; do
+		[ -x $p ] || { echo "error: $p was not built"; exit 1; }
+	done
+	' - "$JOBS" > "$log" 2>&1 || {
+		grep -m5 -E 'error:|Error |\*\*\*' "$log" >&2 || tail -5 "$log" >&2
+		die "the build of the selftests failed: see $log"
+	}
+	echo "$id" > "$dir/.done"
+	say "selftests: done"
+fi
+
+for name; do
+	src=$OUT/linux
+	[[ $name != stock* ]] || src=$SRC
+	lock "$OUT/build/$name.lock"
+	say "selftests: modules for $name"
+	box "$src" "$OUT/build/$name" sh -ec '
+		mkdir -p /build/kmods
+		rsync -a --include="*.[ch]" --include=Makefile --exclude="*" \
+			/linux/tools/testing/selftests/bpf/test_kmods/ /build/kmods/
+		make -C /linux O=/build ARCH=x86_64 M=/build/kmods CC="ccache gcc" -j$1 modules
+	' - "$JOBS" > "$OUT/build/$name.kmods.log" 2>&1 ||
+		die "the selftests' modules for $name failed: see $OUT/build/$name.kmods.log"
+done
