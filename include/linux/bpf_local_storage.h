@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * BPF local storage: values that BPF programs and the bpf() syscall attach to kernel objects.
+ *
+ * Documentation/bpf/local_storage.rst has the structures, the locks and the rules on who may
+ * free what; the comments here only say what a field is for.
+ */
+#ifndef _BPF_LOCAL_STORAGE_H
+#define _BPF_LOCAL_STORAGE_H
+
+#include <linux/bpf.h>
+#include <linux/filter.h>
+#include <linux/idr.h>
+#include <linux/llist.h>
+#include <linux/rculist.h>
+#include <linux/types.h>
+#include <asm/rqspinlock.h>
+
+/* Maps with a slot number below this are found in the storage itself. */
+#define BPF_LOCAL_STORAGE_SLOTS	16
+
+struct bpf_local_storage;
+
+/**
+ * struct bpf_local_storage_type - what one kind of owner has of its own
+ * @fd_get: find the owner that a file descriptor names and keep it alive; @pin gets what
+ *	@fd_put has to be given. Returns the owner or an ERR_PTR(). RCU read lock held.
+ * @fd_put: let go of what @fd_get pinned
+ * @storage: where the owner keeps its storage pointer; NULL if this owner has no place for it
+ * @may_create: may the owner be given new values by a program? NULL: always
+ * @tryget: take a reference for as long as a program creates or deletes a value; false if the
+ *	owner is on its way out. NULL: the caller's own hold on the owner is enough
+ * @put: drop what @tryget took
+ * @charge: account @size bytes to the owner or return an error; any context. NULL: no accounting
+ * @uncharge: the reverse of @charge
+ * @slots: the slot numbers that maps of this type use
+ *
+ * Whatever is common to all owners is written once and takes its differences from here. The
+ * backends hand a constant of this type to always-inlined functions, so that on the lookup path
+ * the compiler sees through the pointers.
+ */
+struct bpf_local_storage_type {
+	void *(*fd_get)(int fd, void **pin);
+	void (*fd_put)(void *pin);
+	struct bpf_local_storage __rcu **(*storage)(void *owner);
+	bool (*may_create)(void *owner);
+	bool (*tryget)(void *owner);
+	void (*put)(void *owner);
+	int (*charge)(void *owner, u32 size);
+	void (*uncharge)(void *owner, u32 size);
+	struct ida *slots;
+};
+
+struct bpf_local_storage_map_bucket {
+	struct hlist_head list;		/* elements, through map_node */
+	rqspinlock_t lock;		/* nests inside a storage's lock */
+	bool spliced;			/* map_free took the list over; under lock */
+} ____cacheline_aligned_in_smp;
+
+struct bpf_local_storage_map {
+	struct bpf_map map;
+	const struct bpf_local_storage_type *type;
+	struct bpf_local_storage_map_bucket *buckets;
+	u32 bucket_log;
+	u32 elem_size;
+	u32 slot;			/* unique among the live maps of the type */
+	long __percpu *live;		/* elements whose memory is not yet given back */
+};
+
+/* What a lookup finds. */
+struct bpf_local_storage_data {
+	struct bpf_local_storage_map *smap;	/* never changes; outlived by the map */
+	u8 data[] __aligned(8);
+};
+
+/* bpf_local_storage_elem::state, who still holds the element: see local_storage.rst */
+#define SELEM_MAP	BIT(0)
+#define SELEM_STORAGE	BIT(1)
+
+/* One value: of one map, for one owner. */
+struct bpf_local_storage_elem {
+	struct hlist_node map_node;	/* on the map's bucket */
+	struct hlist_node snode;	/* on the owner's storage */
+	struct bpf_local_storage __rcu *storage;	/* NULL once destroy has taken snode off */
+	struct rcu_head rcu;		/* its way out, or its place in a queue before that */
+	atomic_t state;
+	u32 bucket : 31;		/* index, kept: the storage it was chosen by may go first */
+	u32 from_bpf_ma : 1;
+	/* The rest is cold for a lookup, which starts here. */
+	struct bpf_local_storage_data sdata ____cacheline_aligned;
+};
+
+/* The values of one owner. */
+struct bpf_local_storage {
+	struct bpf_local_storage_data __rcu *slots[BPF_LOCAL_STORAGE_SLOTS];
+	struct hlist_head list;		/* elements, through snode */
+	void *owner;			/* only inside the gate, or where the owner is pinned */
+	struct llist_node *riders;	/* elements that are freed together with the storage */
+	struct rcu_head rcu;		/* as in the element */
+	rqspinlock_t lock;
+	atomic_t gate;			/* who may touch the owner: see local_storage.rst */
+	u32 mem_charge;			/* charged to the owner for the storage and what is on it */
+	bool detached;			/* destroy took the list over; under lock */
+	bool from_bpf_ma;
+};
+
+/* U16_MAX bounds what sk diag can put into one netlink attribute. */
+#define BPF_LOCAL_STORAGE_MAX_VALUE_SIZE					\
+	min_t(u32, U16_MAX - sizeof(struct bpf_local_storage_elem),		\
+	      KMALLOC_MAX_SIZE - MAX_BPF_STACK - sizeof(struct bpf_local_storage_elem))
+
+#define SELEM(_SDATA)	container_of((_SDATA), struct bpf_local_storage_elem, sdata)
+#define SDATA(_SELEM)	(&(_SELEM)->sdata)
+
+static inline struct bpf_local_storage_map *bpf_local_storage_map(struct bpf_map *map)
+{
+	return container_of(map, struct bpf_local_storage_map, map);
+}
+
+struct bpf_local_storage_data *
+bpf_local_storage_lookup_list(struct bpf_local_storage *storage,
+			      struct bpf_local_storage_map *smap);
+
+/**
+ * bpf_local_storage_lookup() - find a map's value in an owner's storage
+ * @storage: the owner's storage
+ * @smap: the map, kept alive by the caller
+ *
+ * Any context, under rcu_read_lock() or rcu_read_lock_trace(), which is also for how long the
+ * result may be used. Takes no lock.
+ *
+ * A slot number belongs to one live map and is given back only after the last element of that map
+ * is freed. So whatever a slot holds is of the map that has the number: nothing to compare.
+ *
+ * Return: the value, or NULL.
+ */
+static __always_inline struct bpf_local_storage_data *
+bpf_local_storage_lookup(struct bpf_local_storage *storage, struct bpf_local_storage_map *smap)
+{
+	if (likely(smap->slot < BPF_LOCAL_STORAGE_SLOTS))
+		return rcu_dereference_check(storage->slots[smap->slot], bpf_rcu_lock_held());
+
+	return bpf_local_storage_lookup_list(storage, smap);
+}
+
+static __always_inline struct bpf_local_storage_data *
+bpf_local_storage_lookup_owner(const struct bpf_local_storage_type *type, void *owner,
+			       struct bpf_local_storage_map *smap)
+{
+	struct bpf_local_storage __rcu **ptr = type->storage(owner);
+	struct bpf_local_storage *storage;
+
+	if (unlikely(!ptr))
+		return NULL;
+
+	storage = rcu_dereference_check(*ptr, bpf_rcu_lock_held());
+
+	return storage ? bpf_local_storage_lookup(storage, smap) : NULL;
+}
+
+struct bpf_local_storage_data *
+bpf_local_storage_update(void *owner, struct bpf_local_storage_map *smap, void *value,
+			 u64 map_flags, bool from_syscall);
+struct bpf_local_storage_data *
+bpf_local_storage_create(void *owner, struct bpf_local_storage_map *smap, void *value);
+int bpf_local_storage_delete(void *owner, struct bpf_local_storage_map *smap);
+int bpf_local_storage_copy(void *owner, struct bpf_local_storage_elem *from);
+u32 bpf_local_storage_destroy(struct bpf_local_storage __rcu **ptr);
+
+/**
+ * bpf_local_storage_get() - the body of every bpf_*_storage_get() helper
+ * @type: the owner's type, a constant
+ * @map: the map
+ * @owner: the owner, or NULL
+ * @value: what a created value starts as; NULL: all zero
+ * @flags: BPF_LOCAL_STORAGE_GET_F_CREATE or 0
+ *
+ * Return: the address of the value for the program, 0 if there is none and none was created.
+ */
+static __always_inline unsigned long
+bpf_local_storage_get(const struct bpf_local_storage_type *type, struct bpf_map *map,
+		      void *owner, void *value, u64 flags)
+{
+	struct bpf_local_storage_map *smap = bpf_local_storage_map(map);
+	struct bpf_local_storage_data *sdata;
+
+	WARN_ON_ONCE(!bpf_rcu_lock_held());
+	if (unlikely(!owner || flags & ~(u64)BPF_LOCAL_STORAGE_GET_F_CREATE))
+		return 0;
+
+	sdata = bpf_local_storage_lookup_owner(type, owner, smap);
+	if (unlikely(!sdata) && flags)
+		sdata = bpf_local_storage_create(owner, smap, value);
+
+	return sdata ? (unsigned long)sdata->data : 0;
+}
+
+/* The map operations that are the same for every type. */
+int bpf_local_storage_map_alloc_check(union bpf_attr *attr);
+struct bpf_map *bpf_local_storage_map_alloc(union bpf_attr *attr,
+					    const struct bpf_local_storage_type *type);
+void bpf_local_storage_map_free(struct bpf_map *map);
+int bpf_local_storage_map_check_btf(struct bpf_map *map, const struct btf *btf,
+				    const struct btf_type *key_type,
+				    const struct btf_type *value_type);
+u64 bpf_local_storage_map_mem_usage(const struct bpf_map *map);
+int bpf_local_storage_map_get_next_key(struct bpf_map *map, void *key, void *next_key);
+void *bpf_local_storage_map_lookup_elem(struct bpf_map *map, void *key);
+long bpf_local_storage_map_update_elem(struct bpf_map *map, void *key, void *value, u64 flags);
+long bpf_local_storage_map_delete_elem(struct bpf_map *map, void *key);
+
+#define BPF_LOCAL_STORAGE_MAP_OPS					\
+	.map_meta_equal = bpf_map_meta_equal,				\
+	.map_alloc_check = bpf_local_storage_map_alloc_check,		\
+	.map_free = bpf_local_storage_map_free,				\
+	.map_get_next_key = bpf_local_storage_map_get_next_key,		\
+	.map_lookup_elem = bpf_local_storage_map_lookup_elem,		\
+	.map_update_elem = bpf_local_storage_map_update_elem,		\
+	.map_delete_elem = bpf_local_storage_map_delete_elem,		\
+	.map_check_btf = bpf_local_storage_map_check_btf,		\
+	.map_mem_usage = bpf_local_storage_map_mem_usage,		\
+	.map_btf_id = &bpf_local_storage_map_btf_id[0]
+
+/* The gate, for who iterates over a map and wants the owners. */
+void *bpf_local_storage_enter(struct bpf_local_storage *storage);
+void bpf_local_storage_leave(struct bpf_local_storage *storage);
+
+#endif /* _BPF_LOCAL_STORAGE_H */

@@ -1,0 +1,775 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests for BPF local storage, on an owner type of their own: what a test gives an owner it
+ * has to get back, in elements and in bytes.
+ */
+#include <kunit/test.h>
+#include <linux/bpf.h>
+#include <linux/btf.h>
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/hash.h>
+#include <linux/kthread.h>
+#include <linux/rcupdate_trace.h>
+#include <linux/slab.h>
+
+#include "bpf_local_storage_internal.h"
+
+struct test_owner {
+	struct bpf_local_storage __rcu *storage;
+	atomic_t charged;
+	int limit;
+	bool dying;
+};
+
+struct test_value {
+	struct bpf_spin_lock lock;
+	u32 seq;
+	u64 num;
+};
+
+static DEFINE_IDA(test_slots);
+
+static struct bpf_local_storage __rcu **test_storage(void *owner)
+{
+	struct test_owner *o = owner;
+
+	return &o->storage;
+}
+
+static bool test_may_create(void *owner)
+{
+	struct test_owner *o = owner;
+
+	return !o->dying;
+}
+
+static int test_charge(void *owner, u32 size)
+{
+	struct test_owner *o = owner;
+
+	if (atomic_add_return(size, &o->charged) <= o->limit)
+		return 0;
+	atomic_sub(size, &o->charged);
+
+	return -ENOMEM;
+}
+
+static void test_uncharge(void *owner, u32 size)
+{
+	struct test_owner *o = owner;
+
+	atomic_sub(size, &o->charged);
+}
+
+static const struct bpf_local_storage_type test_type = {
+	.storage = test_storage,
+	.may_create = test_may_create,
+	.charge = test_charge,
+	.uncharge = test_uncharge,
+	.slots = &test_slots,
+};
+
+static void owner_init(struct test_owner *o)
+{
+	memset(o, 0, sizeof(*o));
+	o->limit = INT_MAX;
+}
+
+static void owner_destroy(struct test_owner *o)
+{
+	test_uncharge(o, bpf_local_storage_destroy(&o->storage));
+}
+
+static struct bpf_local_storage_map *map_new(struct kunit *test)
+{
+	union bpf_attr attr = {
+		.map_type = BPF_MAP_TYPE_TASK_STORAGE,
+		.key_size = sizeof(int),
+		.value_size = sizeof(struct test_value),
+		.map_flags = BPF_F_NO_PREALLOC,
+	};
+	struct bpf_map *map = bpf_local_storage_map_alloc(&attr, &test_type);
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, map);
+
+	return bpf_local_storage_map(map);
+}
+
+/* As the BTF of struct test_value would have it. */
+static void map_set_lock(struct kunit *test, struct bpf_local_storage_map *smap)
+{
+	struct btf_record *rec;
+
+	rec = kunit_kzalloc(test, struct_size(rec, fields, 1), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, rec);
+	rec->cnt = 1;
+	rec->field_mask = BPF_SPIN_LOCK;
+	rec->spin_lock_off = offsetof(struct test_value, lock);
+	rec->fields[0].type = BPF_SPIN_LOCK;
+	rec->fields[0].offset = rec->spin_lock_off;
+	rec->fields[0].size = sizeof(struct bpf_spin_lock);
+	smap->map.record = rec;
+}
+
+/* The context of a program. */
+static void prog_enter(void)
+{
+	rcu_read_lock();
+	migrate_disable();
+}
+
+static void prog_exit(void)
+{
+	migrate_enable();
+	rcu_read_unlock();
+}
+
+static struct test_value *get(struct test_owner *o, struct bpf_local_storage_map *smap, u64 flags)
+{
+	unsigned long ret;
+
+	prog_enter();
+	ret = bpf_local_storage_get(&test_type, &smap->map, o, NULL, flags);
+	prog_exit();
+
+	return (struct test_value *)ret;
+}
+
+static int update(struct test_owner *o, struct bpf_local_storage_map *smap, u64 num, u64 flags,
+		  bool from_syscall)
+{
+	struct test_value value = { .num = num };
+	struct bpf_local_storage_data *sdata;
+
+	prog_enter();
+	sdata = bpf_local_storage_update(o, smap, &value, flags, from_syscall);
+	prog_exit();
+
+	return PTR_ERR_OR_ZERO(sdata);
+}
+
+static int delete(struct test_owner *o, struct bpf_local_storage_map *smap)
+{
+	int err;
+
+	prog_enter();
+	err = bpf_local_storage_delete(o, smap);
+	prog_exit();
+
+	return err;
+}
+
+static u32 cost(struct bpf_local_storage_map *smap, int nr_values)
+{
+	return sizeof(struct bpf_local_storage) + nr_values * smap->elem_size;
+}
+
+/* How many elements are left after what was freed is really gone. */
+static long live(struct bpf_local_storage_map *smap)
+{
+	rcu_barrier_tasks_trace();
+	rcu_barrier();
+
+	return bpf_local_storage_map_live(smap);
+}
+
+/* The same where some were handed over, or went through an irq_work. */
+static long live_in_the_end(struct bpf_local_storage_map *smap)
+{
+	int i;
+
+	for (i = 0; i < 1000 && bpf_local_storage_map_live(smap); i++)
+		msleep(10);
+
+	return bpf_local_storage_map_live(smap);
+}
+
+static void create_test(struct kunit *test)
+{
+	struct bpf_local_storage_map *smap = map_new(test);
+	struct test_owner o;
+	struct test_value *v;
+	u64 usage = bpf_local_storage_map_mem_usage(&smap->map);
+
+	owner_init(&o);
+	KUNIT_EXPECT_NULL(test, get(&o, smap, 0));
+	KUNIT_EXPECT_NULL(test, get(&o, smap, BPF_LOCAL_STORAGE_GET_F_CREATE | 2));
+	KUNIT_EXPECT_NULL(test, get(NULL, smap, BPF_LOCAL_STORAGE_GET_F_CREATE));
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), 0);
+
+	v = get(&o, smap, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	KUNIT_ASSERT_NOT_NULL(test, v);
+	KUNIT_EXPECT_EQ(test, v->num, 0);
+	KUNIT_EXPECT_PTR_EQ(test, get(&o, smap, 0), v);
+	KUNIT_EXPECT_PTR_EQ(test, get(&o, smap, BPF_LOCAL_STORAGE_GET_F_CREATE), v);
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), cost(smap, 1));
+	KUNIT_EXPECT_EQ(test, live(smap), 1);
+	KUNIT_EXPECT_EQ(test, bpf_local_storage_map_mem_usage(&smap->map), usage + smap->elem_size);
+
+	KUNIT_EXPECT_EQ(test, delete(&o, smap), 0);
+	o.dying = true;
+	KUNIT_EXPECT_NULL(test, get(&o, smap, BPF_LOCAL_STORAGE_GET_F_CREATE));
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), 0);
+	KUNIT_EXPECT_EQ(test, live(smap), 0);
+	bpf_local_storage_map_free(&smap->map);
+}
+
+/* Values above what kmalloc_nolock() has, as a syscall creates them. */
+static void large_test(struct kunit *test)
+{
+	union bpf_attr attr = {
+		.map_type = BPF_MAP_TYPE_TASK_STORAGE,
+		.key_size = sizeof(int),
+		.value_size = BPF_LOCAL_STORAGE_MAX_VALUE_SIZE,
+		.map_flags = BPF_F_NO_PREALLOC,
+	};
+	struct bpf_map *map = bpf_local_storage_map_alloc(&attr, &test_type);
+	struct bpf_local_storage_map *smap;
+	struct test_owner o;
+	void *value;
+	int err;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, map);
+	smap = bpf_local_storage_map(map);
+	owner_init(&o);
+	value = kunit_kzalloc(test, attr.value_size, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, value);
+	memset(value, 0x5a, attr.value_size);
+
+	prog_enter();
+	err = PTR_ERR_OR_ZERO(bpf_local_storage_update(&o, smap, value, BPF_ANY, true));
+	prog_exit();
+	KUNIT_ASSERT_EQ(test, err, 0);
+	KUNIT_EXPECT_MEMEQ(test, get(&o, smap, 0), value, attr.value_size);
+	owner_destroy(&o);
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), 0);
+	KUNIT_EXPECT_EQ(test, live(smap), 0);
+	bpf_local_storage_map_free(map);
+}
+
+static void replace_test(struct kunit *test)
+{
+	struct bpf_local_storage_map *smap = map_new(test);
+	struct bpf_local_storage_map *other = map_new(test);
+	struct test_value *v, *w;
+	struct test_owner o;
+
+	owner_init(&o);
+	KUNIT_EXPECT_EQ(test, update(&o, other, 7, BPF_ANY, false), 0);
+	KUNIT_EXPECT_EQ(test, update(&o, smap, 1, BPF_ANY, false), 0);
+	v = get(&o, smap, 0);
+	KUNIT_ASSERT_NOT_NULL(test, v);
+	KUNIT_EXPECT_EQ(test, v->num, 1);
+
+	KUNIT_EXPECT_EQ(test, update(&o, smap, 2, BPF_ANY, true), 0);
+	w = get(&o, smap, 0);
+	KUNIT_ASSERT_NOT_NULL(test, w);
+	KUNIT_EXPECT_PTR_NE(test, v, w);
+	KUNIT_EXPECT_EQ(test, w->num, 2);
+	KUNIT_EXPECT_EQ(test, live(smap), 1);
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), cost(smap, 2));
+	KUNIT_EXPECT_EQ(test, get(&o, other, 0)->num, 7);
+
+	owner_destroy(&o);
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), 0);
+	KUNIT_EXPECT_EQ(test, live(smap) + live(other), 0);
+	bpf_local_storage_map_free(&smap->map);
+	bpf_local_storage_map_free(&other->map);
+}
+
+static void delete_test(struct kunit *test)
+{
+	struct bpf_local_storage_map *smap = map_new(test);
+	struct bpf_local_storage_map *other = map_new(test);
+	struct test_owner o;
+
+	owner_init(&o);
+	KUNIT_EXPECT_EQ(test, delete(&o, smap), -ENOENT);
+	KUNIT_EXPECT_EQ(test, update(&o, smap, 1, BPF_ANY, false), 0);
+	KUNIT_EXPECT_EQ(test, update(&o, other, 1, BPF_ANY, false), 0);
+	KUNIT_EXPECT_EQ(test, delete(&o, smap), 0);
+	KUNIT_EXPECT_NULL(test, get(&o, smap, 0));
+	KUNIT_EXPECT_EQ(test, delete(&o, smap), -ENOENT);
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), cost(smap, 1));
+	KUNIT_EXPECT_NOT_NULL(test, rcu_access_pointer(o.storage));
+
+	/* With the last value goes the storage. */
+	KUNIT_EXPECT_EQ(test, delete(&o, other), 0);
+	KUNIT_EXPECT_NULL(test, rcu_access_pointer(o.storage));
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), 0);
+	KUNIT_EXPECT_EQ(test, live(smap) + live(other), 0);
+
+	KUNIT_EXPECT_EQ(test, update(&o, smap, 2, BPF_ANY, false), 0);
+	KUNIT_EXPECT_EQ(test, get(&o, smap, 0)->num, 2);
+	owner_destroy(&o);
+	bpf_local_storage_map_free(&smap->map);
+	bpf_local_storage_map_free(&other->map);
+}
+
+static void flags_test(struct kunit *test)
+{
+	struct bpf_local_storage_map *smap = map_new(test);
+	struct bpf_local_storage_map *other = map_new(test);
+	struct test_owner o;
+	int i;
+
+	owner_init(&o);
+	/* First without a storage, then with one that has no value of this map. */
+	for (i = 0; i < 2; i++) {
+		KUNIT_EXPECT_EQ(test, update(&o, smap, 1, BPF_EXIST, false), -ENOENT);
+		KUNIT_EXPECT_EQ(test, update(&o, smap, 1, BPF_NOEXIST | BPF_EXIST, false), -EINVAL);
+		KUNIT_EXPECT_EQ(test, update(&o, smap, 1, BPF_F_LOCK, false), -EINVAL);
+		KUNIT_EXPECT_EQ(test, update(&o, smap, 1, BPF_F_LOCK << 1, false), -EINVAL);
+		KUNIT_EXPECT_EQ(test, live(smap), 0);
+		KUNIT_EXPECT_EQ(test, update(&o, smap, 1, BPF_NOEXIST, false), 0);
+		KUNIT_EXPECT_EQ(test, update(&o, smap, 2, BPF_NOEXIST, false), -EEXIST);
+		KUNIT_EXPECT_EQ(test, get(&o, smap, 0)->num, 1);
+		KUNIT_EXPECT_EQ(test, update(&o, smap, 3, BPF_EXIST, false), 0);
+		KUNIT_EXPECT_EQ(test, get(&o, smap, 0)->num, 3);
+		KUNIT_EXPECT_EQ(test, delete(&o, smap), 0);
+		KUNIT_EXPECT_EQ(test, update(&o, other, 1, BPF_ANY, false), 0);
+	}
+	owner_destroy(&o);
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), 0);
+	bpf_local_storage_map_free(&smap->map);
+	bpf_local_storage_map_free(&other->map);
+}
+
+static void f_lock_test(struct kunit *test)
+{
+	struct bpf_local_storage_map *smap = map_new(test);
+	struct test_owner o;
+	struct test_value *v;
+
+	map_set_lock(test, smap);
+	owner_init(&o);
+	KUNIT_EXPECT_EQ(test, update(&o, smap, 1, BPF_F_LOCK | BPF_EXIST, false), -ENOENT);
+	KUNIT_EXPECT_EQ(test, update(&o, smap, 1, BPF_F_LOCK, false), 0);
+	v = get(&o, smap, 0);
+	KUNIT_ASSERT_NOT_NULL(test, v);
+
+	/* In place, with and without BPF_EXIST; not with BPF_NOEXIST. */
+	KUNIT_EXPECT_EQ(test, update(&o, smap, 2, BPF_F_LOCK, false), 0);
+	KUNIT_EXPECT_PTR_EQ(test, get(&o, smap, 0), v);
+	KUNIT_EXPECT_EQ(test, v->num, 2);
+	KUNIT_EXPECT_EQ(test, update(&o, smap, 3, BPF_F_LOCK | BPF_EXIST, true), 0);
+	KUNIT_EXPECT_EQ(test, v->num, 3);
+	KUNIT_EXPECT_EQ(test, update(&o, smap, 4, BPF_F_LOCK | BPF_NOEXIST, true), -EEXIST);
+	KUNIT_EXPECT_EQ(test, v->num, 3);
+	KUNIT_EXPECT_EQ(test, live(smap), 1);
+
+	owner_destroy(&o);
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), 0);
+	bpf_local_storage_map_free(&smap->map);
+}
+
+static void charge_test(struct kunit *test)
+{
+	struct bpf_local_storage_map *smap = map_new(test);
+	struct bpf_local_storage_map *other = map_new(test);
+	struct test_owner o;
+
+	owner_init(&o);
+	/* Not even the element, the element but not the storage, and both. */
+	o.limit = smap->elem_size - 1;
+	KUNIT_EXPECT_EQ(test, update(&o, smap, 1, BPF_ANY, false), -ENOMEM);
+	o.limit = cost(smap, 1) - 1;
+	KUNIT_EXPECT_EQ(test, update(&o, smap, 1, BPF_ANY, false), -ENOMEM);
+	KUNIT_EXPECT_NULL(test, get(&o, smap, BPF_LOCAL_STORAGE_GET_F_CREATE));
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), 0);
+	KUNIT_EXPECT_EQ(test, live(smap), 0);
+	o.limit = cost(smap, 1);
+	KUNIT_EXPECT_EQ(test, update(&o, smap, 1, BPF_ANY, false), 0);
+
+	/* A second one, and a replacement, which for a moment is a second one. */
+	KUNIT_EXPECT_EQ(test, update(&o, other, 1, BPF_ANY, false), -ENOMEM);
+	KUNIT_EXPECT_EQ(test, update(&o, smap, 2, BPF_ANY, false), -ENOMEM);
+	KUNIT_EXPECT_EQ(test, get(&o, smap, 0)->num, 1);
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), cost(smap, 1));
+	o.limit = cost(smap, 2);
+	KUNIT_EXPECT_EQ(test, update(&o, smap, 2, BPF_ANY, false), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), cost(smap, 1));
+
+	owner_destroy(&o);
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), 0);
+	KUNIT_EXPECT_EQ(test, live(smap) + live(other), 0);
+	bpf_local_storage_map_free(&smap->map);
+	bpf_local_storage_map_free(&other->map);
+}
+
+static int copy(struct test_owner *to, struct test_value *from)
+{
+	int err;
+
+	prog_enter();
+	err = bpf_local_storage_copy(to, SELEM(container_of((void *)from,
+							    struct bpf_local_storage_data, data)));
+	prog_exit();
+
+	return err;
+}
+
+static void clone_test(struct kunit *test)
+{
+	struct bpf_local_storage_map *smap = map_new(test);
+	struct bpf_local_storage_map *locked = map_new(test);
+	struct test_owner from, to;
+
+	map_set_lock(test, locked);
+	owner_init(&from);
+	owner_init(&to);
+	KUNIT_EXPECT_EQ(test, update(&from, smap, 1, BPF_ANY, false), 0);
+	KUNIT_EXPECT_EQ(test, update(&from, locked, 2, BPF_ANY, false), 0);
+	KUNIT_EXPECT_EQ(test, copy(&to, get(&from, smap, 0)), 0);
+
+	/* Half way: what is there stays, and goes with the owner. */
+	to.limit = cost(smap, 1);
+	KUNIT_EXPECT_EQ(test, copy(&to, get(&from, locked, 0)), -ENOMEM);
+	KUNIT_EXPECT_EQ(test, atomic_read(&to.charged), cost(smap, 1));
+	to.limit = cost(smap, 2);
+	KUNIT_EXPECT_EQ(test, copy(&to, get(&from, locked, 0)), 0);
+
+	KUNIT_EXPECT_EQ(test, get(&to, smap, 0)->num, 1);
+	KUNIT_EXPECT_EQ(test, get(&to, locked, 0)->num, 2);
+	KUNIT_EXPECT_PTR_NE(test, get(&to, smap, 0), get(&from, smap, 0));
+	KUNIT_EXPECT_EQ(test, atomic_read(&to.charged), cost(smap, 2));
+
+	owner_destroy(&from);
+	KUNIT_EXPECT_EQ(test, get(&to, smap, 0)->num, 1);
+	owner_destroy(&to);
+	KUNIT_EXPECT_EQ(test, atomic_read(&from.charged) + atomic_read(&to.charged), 0);
+	KUNIT_EXPECT_EQ(test, live(smap) + live(locked), 0);
+	bpf_local_storage_map_free(&smap->map);
+	bpf_local_storage_map_free(&locked->map);
+}
+
+#define NR_OWNERS	100
+
+static struct test_owner *owners_new(struct kunit *test)
+{
+	struct test_owner *o = kunit_kcalloc(test, NR_OWNERS, sizeof(*o), GFP_KERNEL);
+	int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, o);
+	for (i = 0; i < NR_OWNERS; i++)
+		owner_init(&o[i]);
+
+	return o;
+}
+
+static void map_free_test(struct kunit *test)
+{
+	struct bpf_local_storage_map *smap = map_new(test);
+	struct bpf_local_storage_map *other = map_new(test);
+	struct test_owner *o = owners_new(test);
+	int i;
+
+	for (i = 0; i < NR_OWNERS; i++) {
+		KUNIT_EXPECT_EQ(test, update(&o[i], smap, i, BPF_ANY, i % 2), 0);
+		if (i % 2)
+			KUNIT_EXPECT_EQ(test, update(&o[i], other, i, BPF_ANY, true), 0);
+	}
+	bpf_local_storage_map_free(&smap->map);
+	for (i = 0; i < NR_OWNERS; i++) {
+		if (!(i % 2)) {
+			KUNIT_EXPECT_NULL(test, rcu_access_pointer(o[i].storage));
+			KUNIT_EXPECT_EQ(test, atomic_read(&o[i].charged), 0);
+			continue;
+		}
+		KUNIT_EXPECT_EQ(test, get(&o[i], other, 0)->num, i);
+		KUNIT_EXPECT_EQ(test, atomic_read(&o[i].charged), cost(other, 1));
+		owner_destroy(&o[i]);
+		KUNIT_EXPECT_EQ(test, atomic_read(&o[i].charged), 0);
+	}
+	KUNIT_EXPECT_EQ(test, live(other), 0);
+	bpf_local_storage_map_free(&other->map);
+}
+
+#define NR_MAPS	40
+
+/* More maps than a storage has slots, and the numbers of maps that are gone. */
+static void many_maps_test(struct kunit *test)
+{
+	struct bpf_local_storage_map *smap[NR_MAPS];
+	struct test_owner o;
+	int i, round;
+
+	owner_init(&o);
+	for (i = 0; i < NR_MAPS; i++)
+		smap[i] = map_new(test);
+
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < NR_MAPS; i++)
+			KUNIT_EXPECT_EQ(test, update(&o, smap[i], round + i, BPF_ANY, false), 0);
+		for (i = 0; i < NR_MAPS; i++)
+			KUNIT_EXPECT_EQ(test, get(&o, smap[i], 0)->num, round + i);
+		for (i = round; i < NR_MAPS; i += 3) {
+			bpf_local_storage_map_free(&smap[i]->map);
+			smap[i] = map_new(test);
+			KUNIT_EXPECT_NULL(test, get(&o, smap[i], 0));
+		}
+	}
+	KUNIT_EXPECT_EQ(test, delete(&o, smap[0]), 0);
+	KUNIT_EXPECT_EQ(test, delete(&o, smap[NR_MAPS - 2]), 0);
+	KUNIT_EXPECT_NULL(test, get(&o, smap[NR_MAPS - 2], 0));
+
+	owner_destroy(&o);
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), 0);
+	for (i = 0; i < NR_MAPS; i++) {
+		KUNIT_EXPECT_EQ(test, live(smap[i]), 0);
+		bpf_local_storage_map_free(&smap[i]->map);
+	}
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&test_slots));
+}
+
+/* What happens in a lock's section below us, as seen by a program that recurses into it. */
+static void refused_lock_test(struct kunit *test)
+{
+	struct bpf_local_storage_map *smap = map_new(test);
+	struct bpf_local_storage_map *other = map_new(test);
+	struct bpf_local_storage *storage;
+	rqspinlock_t *locks[2];
+	unsigned long flags;
+	struct test_owner o;
+	int i, err, charged, upd, upd_other, del, old_num;
+
+	owner_init(&o);
+	KUNIT_ASSERT_EQ(test, update(&o, smap, 1, BPF_ANY, false), 0);
+	storage = rcu_access_pointer(o.storage);
+	locks[0] = &storage->lock;
+	locks[1] = &smap->buckets[hash_ptr(storage, smap->bucket_log)].lock;
+
+	for (i = 0; i < 2; i++) {
+		err = bpf_local_storage_lock(locks[i], &flags);
+		KUNIT_ASSERT_EQ(test, err, 0);
+		upd = update(&o, smap, 2, BPF_ANY, false);
+		del = delete(&o, smap);
+		upd_other = update(&o, other, 3, BPF_ANY, false);
+		charged = atomic_read(&o.charged);
+		old_num = get(&o, smap, 0)->num;
+		bpf_local_storage_unlock(locks[i], flags);
+
+		KUNIT_EXPECT_EQ(test, upd, -EDEADLK);
+		KUNIT_EXPECT_EQ(test, del, -EDEADLK);
+		/* Another map's bucket is another lock. */
+		KUNIT_EXPECT_EQ(test, upd_other, i ? 0 : -EDEADLK);
+		KUNIT_EXPECT_EQ(test, charged, cost(smap, 1 + i));
+		KUNIT_EXPECT_EQ(test, old_num, 1);
+	}
+	KUNIT_EXPECT_EQ(test, update(&o, smap, 4, BPF_EXIST, false), 0);
+	KUNIT_EXPECT_EQ(test, delete(&o, smap), 0);
+	KUNIT_EXPECT_EQ(test, delete(&o, other), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), 0);
+	KUNIT_EXPECT_EQ(test, live_in_the_end(smap) + live_in_the_end(other), 0);
+	bpf_local_storage_map_free(&smap->map);
+	bpf_local_storage_map_free(&other->map);
+}
+
+/* destroy returns the charge whichever lock it is refused, and hands the rest over. */
+static void refused_destroy_test(struct kunit *test)
+{
+	struct bpf_local_storage_map *smap = map_new(test);
+	struct bpf_local_storage_map *other = map_new(test);
+	struct bpf_local_storage *storage;
+	rqspinlock_t *lock;
+	unsigned long flags;
+	struct test_owner o;
+	int i, err, charged;
+	long left;
+
+	for (i = 0; i < 2; i++) {
+		owner_init(&o);
+		KUNIT_ASSERT_EQ(test, update(&o, smap, 1, BPF_ANY, false), 0);
+		KUNIT_ASSERT_EQ(test, update(&o, other, 1, BPF_ANY, false), 0);
+		storage = rcu_access_pointer(o.storage);
+		lock = i ? &smap->buckets[hash_ptr(storage, smap->bucket_log)].lock :
+			   &storage->lock;
+
+		err = bpf_local_storage_lock(lock, &flags);
+		KUNIT_ASSERT_EQ(test, err, 0);
+		owner_destroy(&o);
+		charged = atomic_read(&o.charged);
+		left = bpf_local_storage_map_live(smap);
+		bpf_local_storage_unlock(lock, flags);
+		/* Nobody may look at the owner any more. */
+		memset(&o, 0xff, sizeof(o));
+
+		KUNIT_EXPECT_EQ(test, charged, 0);
+		KUNIT_EXPECT_EQ(test, left, 1);
+		KUNIT_EXPECT_EQ(test, live_in_the_end(smap), 0);
+		KUNIT_EXPECT_EQ(test, live_in_the_end(other), 0);
+	}
+	bpf_local_storage_map_free(&smap->map);
+	bpf_local_storage_map_free(&other->map);
+}
+
+/* What one of two threads does, both beginning at the same time. */
+struct race {
+	struct bpf_local_storage_map **smap;
+	struct test_owner *o;
+	int (*fn)(struct race *race);
+	struct completion *start, done;
+	int ret;
+};
+
+static int race_thread(void *arg)
+{
+	struct race *race = arg;
+
+	wait_for_completion(race->start);
+	race->ret = race->fn(race);
+	complete(&race->done);
+
+	return 0;
+}
+
+static void run_race(struct kunit *test, struct race *race)
+{
+	DECLARE_COMPLETION_ONSTACK(start);
+	struct task_struct *t;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		race[i].start = &start;
+		init_completion(&race[i].done);
+		t = kthread_create_on_cpu(race_thread, &race[i], i % num_online_cpus(), "race/%u");
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, t);
+		wake_up_process(t);
+	}
+	complete_all(&start);
+	for (i = 0; i < 2; i++)
+		wait_for_completion(&race[i].done);
+}
+
+#define RACE_TURNS	20000
+
+/* Creates and deletes the owner's only value: its storage comes and goes all the time. */
+static int race_create_delete(struct race *race)
+{
+	struct test_value value = {};
+	int i, failed = 0;
+
+	for (i = 0; i < RACE_TURNS; i++) {
+		struct bpf_local_storage_map *smap = race->smap[i % 2];
+		int err;
+
+		prog_enter();
+		if (i % 3) {
+			failed += !bpf_local_storage_get(&test_type, &smap->map, race->o, &value,
+							 BPF_LOCAL_STORAGE_GET_F_CREATE);
+		} else {
+			failed += IS_ERR(bpf_local_storage_update(race->o, smap, &value, BPF_ANY,
+								  true));
+		}
+		err = bpf_local_storage_delete(race->o, smap);
+		failed += err && err != -ENOENT;
+		prog_exit();
+		/* Who frees as fast as this has to let RCU keep up. */
+		if (i % 256 == 255)
+			rcu_barrier_tasks_trace();
+	}
+
+	return failed;
+}
+
+static void race_create_delete_test(struct kunit *test)
+{
+	struct bpf_local_storage_map *smap[2] = { map_new(test), map_new(test) };
+	struct race race[2] = {};
+	struct test_owner o;
+	int i;
+
+	owner_init(&o);
+	for (i = 0; i < 2; i++) {
+		race[i].smap = smap;
+		race[i].o = &o;
+		race[i].fn = race_create_delete;
+	}
+	run_race(test, race);
+	KUNIT_EXPECT_EQ(test, race[0].ret, 0);
+	KUNIT_EXPECT_EQ(test, race[1].ret, 0);
+
+	owner_destroy(&o);
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), 0);
+	for (i = 0; i < 2; i++) {
+		KUNIT_EXPECT_EQ(test, live(smap[i]), 0);
+		bpf_local_storage_map_free(&smap[i]->map);
+	}
+}
+
+static int race_free_maps(struct race *race)
+{
+	int i;
+
+	for (i = 0; i < 4; i++)
+		bpf_local_storage_map_free(&race->smap[i]->map);
+
+	return 0;
+}
+
+static int race_destroy_owners(struct race *race)
+{
+	int i, left = 0;
+
+	for (i = 0; i < NR_OWNERS; i++) {
+		owner_destroy(&race->o[i]);
+		left += atomic_read(&race->o[i].charged);
+		/* Nobody may look at the owner any more. */
+		memset(&race->o[i], 0xff, sizeof(race->o[i]));
+	}
+
+	return left;
+}
+
+/* Both ends of the same elements at once. A count that does not come out hangs map_free. */
+static void race_teardown_test(struct kunit *test)
+{
+	struct bpf_local_storage_map *smap[4];
+	struct test_owner *o = owners_new(test);
+	struct race race[2] = {
+		{ .smap = smap, .fn = race_free_maps },
+		{ .o = o, .fn = race_destroy_owners },
+	};
+	int i, j, round;
+
+	for (round = 0; round < 50; round++) {
+		for (j = 0; j < 4; j++)
+			smap[j] = map_new(test);
+		for (i = 0; i < NR_OWNERS; i++) {
+			owner_init(&o[i]);
+			for (j = 0; j < 4; j++)
+				KUNIT_ASSERT_EQ(test, update(&o[i], smap[j], i, BPF_ANY, true), 0);
+		}
+		run_race(test, race);
+		KUNIT_EXPECT_EQ(test, race[1].ret, 0);
+	}
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&test_slots));
+}
+
+static struct kunit_case local_storage_cases[] = {
+	KUNIT_CASE(create_test),
+	KUNIT_CASE(large_test),
+	KUNIT_CASE(replace_test),
+	KUNIT_CASE(delete_test),
+	KUNIT_CASE(flags_test),
+	KUNIT_CASE(f_lock_test),
+	KUNIT_CASE(charge_test),
+	KUNIT_CASE(clone_test),
+	KUNIT_CASE(map_free_test),
+	KUNIT_CASE(many_maps_test),
+	KUNIT_CASE(refused_lock_test),
+	KUNIT_CASE(refused_destroy_test),
+	KUNIT_CASE_SLOW(race_create_delete_test),
+	KUNIT_CASE_SLOW(race_teardown_test),
+	{}
+};
+
+static struct kunit_suite local_storage_suite = {
+	.name = "bpf_local_storage",
+	.test_cases = local_storage_cases,
+};
+kunit_test_suite(local_storage_suite);
+
+MODULE_DESCRIPTION("KUnit tests for BPF local storage");
+MODULE_LICENSE("GPL");

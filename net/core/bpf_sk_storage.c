@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * BPF local storage of sockets. Netlink's view is in bpf_sk_storage_diag.c, the iterator in
+ * bpf_sk_storage_iter.c.
+ */
+#include <linux/bpf.h>
+#include <linux/bpf_local_storage.h>
+#include <linux/btf_ids.h>
+#include <linux/net.h>
+#include <net/bpf_sk_storage.h>
+#include <net/sock.h>
+
+static DEFINE_IDA(sk_slots);
+
+static void *sk_fd_get(int fd, void **pin)
+{
+	struct socket *sock;
+	int err;
+
+	sock = sockfd_lookup(fd, &err);
+	if (!sock)
+		return ERR_PTR(err);
+	*pin = sock;
+
+	return sock->sk;
+}
+
+static void sk_fd_put(void *pin)
+{
+	struct socket *sock = pin;
+
+	sockfd_put(sock);
+}
+
+static struct bpf_local_storage __rcu **sk_storage(void *owner)
+{
+	struct sock *sk = owner;
+
+	return &sk->sk_bpf_storage;
+}
+
+/* A program may hold, by RCU alone, a socket that is being freed. */
+static bool sk_tryget(void *owner)
+{
+	struct sock *sk = owner;
+
+	return refcount_inc_not_zero(&sk->sk_refcnt);
+}
+
+/* Whoever gets at a storage has a full socket: no need for sock_gen_put(). */
+static void sk_put(void *owner)
+{
+	sock_put(owner);
+}
+
+/* Values count as option memory, with the limit that sock_kmalloc() has. */
+static int sk_charge(void *owner, u32 size)
+{
+	struct sock *sk = owner;
+	int limit = READ_ONCE(sock_net(sk)->core.sysctl_optmem_max);
+
+	if (size > limit || atomic_read(&sk->sk_omem_alloc) + size >= limit)
+		return -ENOMEM;
+	atomic_add(size, &sk->sk_omem_alloc);
+
+	return 0;
+}
+
+static void sk_uncharge(void *owner, u32 size)
+{
+	struct sock *sk = owner;
+
+	atomic_sub(size, &sk->sk_omem_alloc);
+}
+
+static const struct bpf_local_storage_type sk_storage_type = {
+	.fd_get = sk_fd_get,
+	.fd_put = sk_fd_put,
+	.storage = sk_storage,
+	.tryget = sk_tryget,
+	.put = sk_put,
+	.charge = sk_charge,
+	.uncharge = sk_uncharge,
+	.slots = &sk_slots,
+};
+
+/**
+ * bpf_sk_storage_free() - free the values of a socket that is being freed
+ * @sk: the socket, without a reference left
+ *
+ * Any context but NMI.
+ */
+void bpf_sk_storage_free(struct sock *sk)
+{
+	sk_uncharge(sk, bpf_local_storage_destroy(&sk->sk_bpf_storage));
+}
+
+/**
+ * bpf_sk_storage_clone() - copy a listener's values to the socket of a new connection
+ * @sk: the listener
+ * @newsk: the new socket, which nobody else knows yet
+ *
+ * Copies what is in maps with BPF_F_CLONE. Softirq or task context.
+ *
+ * Return: 0, -ENOMEM, or an error of the locks. After an error @newsk may have some of the values:
+ * freeing it frees them.
+ */
+int bpf_sk_storage_clone(const struct sock *sk, struct sock *newsk)
+{
+	struct bpf_local_storage_elem *selem;
+	struct bpf_local_storage *storage;
+	int err = 0;
+
+	guard(rcu)();
+	storage = rcu_dereference(sk->sk_bpf_storage);
+	if (!storage)
+		return 0;
+
+	hlist_for_each_entry_rcu(selem, &storage->list, snode) {
+		struct bpf_map *map = &SDATA(selem)->smap->map;
+
+		if (!(map->map_flags & BPF_F_CLONE))
+			continue;
+
+		/* The element keeps the map's memory, but a map on its way out gets no new ones. */
+		map = bpf_map_inc_not_zero(map);
+		if (IS_ERR(map))
+			continue;
+
+		err = bpf_local_storage_copy(newsk, selem);
+		bpf_map_put(map);
+		if (err)
+			break;
+	}
+
+	return err;
+}
+
+BPF_CALL_4(bpf_sk_storage_get, struct bpf_map *, map, struct sock *, sk,
+	   void *, value, u64, flags)
+{
+	if (!sk || !sk_fullsock(sk))
+		return (unsigned long)NULL;
+
+	return bpf_local_storage_get(&sk_storage_type, map, sk, value, flags);
+}
+
+BPF_CALL_2(bpf_sk_storage_delete, struct bpf_map *, map, struct sock *, sk)
+{
+	WARN_ON_ONCE(!bpf_rcu_lock_held());
+	if (!sk || !sk_fullsock(sk))
+		return -EINVAL;
+
+	return bpf_local_storage_delete(sk, bpf_local_storage_map(map));
+}
+
+/* The last reference to a socket may be dropped here, for which these are no places. */
+static bool sk_put_allowed(void)
+{
+	return !in_hardirq() && !in_nmi();
+}
+
+BPF_CALL_4(bpf_sk_storage_get_tracing, struct bpf_map *, map, struct sock *, sk,
+	   void *, value, u64, flags)
+{
+	if (!sk_put_allowed())
+		return (unsigned long)NULL;
+
+	return (unsigned long)____bpf_sk_storage_get(map, sk, value, flags);
+}
+
+BPF_CALL_2(bpf_sk_storage_delete_tracing, struct bpf_map *, map, struct sock *, sk)
+{
+	return sk_put_allowed() ? ____bpf_sk_storage_delete(map, sk) : -EPERM;
+}
+
+/* A program that traces these functions may not call them. */
+static bool bpf_sk_storage_tracing_allowed(const struct bpf_prog *prog)
+{
+	if (prog->aux->dst_prog)
+		return false;
+
+	switch (prog->expected_attach_type) {
+	case BPF_TRACE_RAW_TP:	/* there is no tracepoint in here */
+	case BPF_TRACE_ITER:
+		return true;
+	case BPF_TRACE_FENTRY:
+	case BPF_TRACE_FEXIT:
+	case BPF_TRACE_FSESSION:
+		return !str_has_prefix(prog->aux->attach_func_name, "bpf_sk_storage");
+	default:
+		return false;
+	}
+}
+
+static struct bpf_map *sk_storage_map_alloc(union bpf_attr *attr)
+{
+	return bpf_local_storage_map_alloc(attr, &sk_storage_type);
+}
+
+const struct bpf_map_ops sk_storage_map_ops = {
+	BPF_LOCAL_STORAGE_MAP_OPS,
+	.map_alloc = sk_storage_map_alloc,
+};
+
+#define SK_STORAGE_GET_PROTO						\
+	.ret_type = RET_PTR_TO_MAP_VALUE_OR_NULL,			\
+	.arg1_type = ARG_CONST_MAP_PTR,					\
+	.arg3_type = ARG_PTR_TO_MAP_VALUE_OR_NULL,			\
+	.arg4_type = ARG_ANYTHING
+
+#define SK_STORAGE_DELETE_PROTO						\
+	.ret_type = RET_INTEGER,					\
+	.arg1_type = ARG_CONST_MAP_PTR
+
+const struct bpf_func_proto bpf_sk_storage_get_proto = {
+	.func = bpf_sk_storage_get,
+	SK_STORAGE_GET_PROTO,
+	.arg2_type = ARG_PTR_TO_BTF_ID_SOCK_COMMON,
+};
+
+/* For programs whose context is the socket. */
+const struct bpf_func_proto bpf_sk_storage_get_cg_sock_proto = {
+	.func = bpf_sk_storage_get,
+	SK_STORAGE_GET_PROTO,
+	.arg2_type = ARG_PTR_TO_CTX,
+};
+
+const struct bpf_func_proto bpf_sk_storage_delete_proto = {
+	.func = bpf_sk_storage_delete,
+	SK_STORAGE_DELETE_PROTO,
+	.arg2_type = ARG_PTR_TO_BTF_ID_SOCK_COMMON,
+};
+
+const struct bpf_func_proto bpf_sk_storage_get_tracing_proto = {
+	.func = bpf_sk_storage_get_tracing,
+	SK_STORAGE_GET_PROTO,
+	.arg2_type = ARG_PTR_TO_BTF_ID_OR_NULL,
+	.arg2_btf_id = &btf_sock_ids[BTF_SOCK_TYPE_SOCK_COMMON],
+	.allowed = bpf_sk_storage_tracing_allowed,
+};
+
+const struct bpf_func_proto bpf_sk_storage_delete_tracing_proto = {
+	.func = bpf_sk_storage_delete_tracing,
+	SK_STORAGE_DELETE_PROTO,
+	.arg2_type = ARG_PTR_TO_BTF_ID_OR_NULL,
+	.arg2_btf_id = &btf_sock_ids[BTF_SOCK_TYPE_SOCK_COMMON],
+	.allowed = bpf_sk_storage_tracing_allowed,
+};
