@@ -160,7 +160,7 @@ bpf_local_storage_lookup_owner(const struct bpf_local_storage_type *type, void *
 
 struct bpf_local_storage_data *
 bpf_local_storage_update(void *owner, struct bpf_local_storage_map *smap, void *value,
-			 u64 map_flags, bool from_syscall);
+			 u64 map_flags, bool swap_uptrs);
 struct bpf_local_storage_data *
 bpf_local_storage_create(void *owner, struct bpf_local_storage_map *smap, void *value);
 int bpf_local_storage_delete(void *owner, struct bpf_local_storage_map *smap);

@@ -32,7 +32,9 @@
  * @storage: the owner's storage
  * @smap: the map, kept alive by the caller
  *
- * Context and return as for bpf_local_storage_lookup().
+ * Context as for bpf_local_storage_lookup().
+ *
+ * Return: the value, or NULL.
  */
 struct bpf_local_storage_data *
 bpf_local_storage_lookup_list(struct bpf_local_storage *storage,
@@ -226,7 +228,7 @@ unlock:
  * BPF_F_LOCK wants written to instead, or an error; in both these cases @selem is the caller's.
  */
 static struct bpf_local_storage_data *
-insert_selem(void *owner, struct bpf_local_storage_elem *selem, u64 map_flags, bool may_kmalloc)
+insert_selem(void *owner, struct bpf_local_storage_elem *selem, u64 map_flags)
 {
 	struct bpf_local_storage_elem *old = NULL;
 	struct bpf_local_storage_map *smap = SDATA(selem)->smap;
@@ -246,7 +248,7 @@ insert_selem(void *owner, struct bpf_local_storage_elem *selem, u64 map_flags, b
 		} else {
 			err = check_flags(NULL, map_flags);
 			if (!err && !fresh) {
-				fresh = bpf_local_storage_alloc(smap, owner, may_kmalloc);
+				fresh = bpf_local_storage_alloc(smap, owner);
 				err = PTR_ERR_OR_ZERO(fresh);
 				if (err)
 					fresh = NULL;
@@ -276,8 +278,7 @@ insert_selem(void *owner, struct bpf_local_storage_elem *selem, u64 map_flags, b
  * @smap: the map, kept alive by the caller
  * @value: the value to copy, or NULL for all zero
  * @map_flags: BPF_ANY, BPF_NOEXIST or BPF_EXIST, and BPF_F_LOCK to write to what is there
- * @from_syscall: @value comes from bpf(2): its uptrs are pinned and on success belong to the map,
- *	and the allocation may go further than where a program runs in an unknown context
+ * @swap_uptrs: the uptrs in @value are pinned, and are the map's from when its element is filled
  *
  * Any context. RCU or RCU Tasks Trace read lock held, for as long as the result is used.
  *
@@ -287,7 +288,7 @@ insert_selem(void *owner, struct bpf_local_storage_elem *selem, u64 map_flags, b
  */
 struct bpf_local_storage_data *
 bpf_local_storage_update(void *owner, struct bpf_local_storage_map *smap, void *value,
-			 u64 map_flags, bool from_syscall)
+			 u64 map_flags, bool swap_uptrs)
 {
 	struct bpf_local_storage_data *sdata;
 	struct bpf_local_storage_elem *selem = NULL;
@@ -304,11 +305,11 @@ bpf_local_storage_update(void *owner, struct bpf_local_storage_map *smap, void *
 		return ERR_PTR(err);
 
 	if (!sdata || !(map_flags & BPF_F_LOCK)) {
-		selem = bpf_selem_alloc(smap, owner, value, from_syscall);
+		selem = bpf_selem_alloc(smap, owner, value, swap_uptrs);
 		if (IS_ERR(selem))
 			return ERR_CAST(selem);
 
-		sdata = insert_selem(owner, selem, map_flags, from_syscall);
+		sdata = insert_selem(owner, selem, map_flags);
 		if (sdata == SDATA(selem))
 			return sdata;
 		bpf_selem_discard(selem, owner);
@@ -380,7 +381,7 @@ int bpf_local_storage_copy(void *owner, struct bpf_local_storage_elem *from)
 	struct bpf_local_storage_data *sdata;
 	struct bpf_local_storage_elem *selem;
 
-	selem = bpf_selem_alloc(smap, owner, NULL, true);
+	selem = bpf_selem_alloc(smap, owner, NULL, false);
 	if (IS_ERR(selem))
 		return PTR_ERR(selem);
 
@@ -389,7 +390,7 @@ int bpf_local_storage_copy(void *owner, struct bpf_local_storage_elem *from)
 	else
 		copy_map_value(&smap->map, SDATA(selem)->data, SDATA(from)->data);
 
-	sdata = insert_selem(owner, selem, BPF_NOEXIST, true);
+	sdata = insert_selem(owner, selem, BPF_NOEXIST);
 	if (IS_ERR(sdata))
 		bpf_selem_discard(selem, owner);
 

@@ -46,12 +46,12 @@ u32 bpf_local_storage_abandon(struct bpf_local_storage *storage, void *owner,
 
 /* bpf_local_storage_mem.c: where memory comes from and how it goes back */
 struct bpf_local_storage_elem *
-bpf_selem_alloc(struct bpf_local_storage_map *smap, void *owner, void *value, bool may_kmalloc);
+bpf_selem_alloc(struct bpf_local_storage_map *smap, void *owner, void *value, bool swap_uptrs);
 void bpf_selem_free(struct bpf_local_storage_elem *selem);
 void bpf_selem_free_map(struct bpf_local_storage_elem *selem);
 void bpf_selem_discard(struct bpf_local_storage_elem *selem, void *owner);
 struct bpf_local_storage *
-bpf_local_storage_alloc(struct bpf_local_storage_map *smap, void *owner, bool may_kmalloc);
+bpf_local_storage_alloc(struct bpf_local_storage_map *smap, void *owner);
 void bpf_local_storage_free(struct bpf_local_storage *storage, struct llist_node *riders);
 void bpf_local_storage_discard(struct bpf_local_storage *storage,
 			       struct bpf_local_storage_map *smap, void *owner);

@@ -137,13 +137,13 @@ static struct test_value *get(struct test_owner *o, struct bpf_local_storage_map
 }
 
 static int update(struct test_owner *o, struct bpf_local_storage_map *smap, u64 num, u64 flags,
-		  bool from_syscall)
+		  bool swap_uptrs)
 {
 	struct test_value value = { .num = num };
 	struct bpf_local_storage_data *sdata;
 
 	prog_enter();
-	sdata = bpf_local_storage_update(o, smap, &value, flags, from_syscall);
+	sdata = bpf_local_storage_update(o, smap, &value, flags, swap_uptrs);
 	prog_exit();
 
 	return PTR_ERR_OR_ZERO(sdata);
@@ -179,8 +179,8 @@ static long live_in_the_end(struct bpf_local_storage_map *smap)
 {
 	int i;
 
-	for (i = 0; i < 1000 && bpf_local_storage_map_live(smap); i++)
-		msleep(10);
+	for (i = 0; i < 500 && bpf_local_storage_map_live(smap); i++)
+		msleep(20);
 
 	return bpf_local_storage_map_live(smap);
 }
@@ -511,8 +511,8 @@ static void many_maps_test(struct kunit *test)
 		}
 	}
 	KUNIT_EXPECT_EQ(test, delete(&o, smap[0]), 0);
-	KUNIT_EXPECT_EQ(test, delete(&o, smap[NR_MAPS - 2]), 0);
-	KUNIT_EXPECT_NULL(test, get(&o, smap[NR_MAPS - 2], 0));
+	KUNIT_EXPECT_EQ(test, delete(&o, smap[NR_MAPS - 1]), 0);
+	KUNIT_EXPECT_NULL(test, get(&o, smap[NR_MAPS - 1], 0));
 
 	owner_destroy(&o);
 	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), 0);
@@ -769,6 +769,7 @@ static struct kunit_suite local_storage_suite = {
 	.name = "bpf_local_storage",
 	.test_cases = local_storage_cases,
 };
+
 kunit_test_suite(local_storage_suite);
 
 MODULE_DESCRIPTION("KUnit tests for BPF local storage");

@@ -33,6 +33,8 @@ static DECLARE_WAIT_QUEUE_HEAD(map_free_wait);
  *
  * An estimate while elements come and go. Once none can come, zero means that there is none: the
  * counts only fall, so one read earlier than another is, if anything, too high.
+ *
+ * Return: the number.
  */
 long bpf_local_storage_map_live(const struct bpf_local_storage_map *smap)
 {
@@ -169,7 +171,7 @@ void bpf_local_storage_map_free(struct bpf_map *map)
 		wait_event_idle(map_free_wait, !bpf_local_storage_map_live(smap));
 	}
 
-	/* Now that no storage's slot can hold an element of this map, another may have its number. */
+	/* No storage's slot holds an element of this map any more: another may have its number. */
 	ida_free(smap->type->slots, smap->slot);
 	free_percpu(smap->live);
 	kvfree(smap->buckets);
@@ -181,6 +183,8 @@ void bpf_local_storage_map_free(struct bpf_map *map)
  * @map: the map
  *
  * Owners' storages belong to no map and are not in it.
+ *
+ * Return: the number of bytes.
  */
 u64 bpf_local_storage_map_mem_usage(const struct bpf_map *map)
 {

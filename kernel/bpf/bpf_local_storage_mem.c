@@ -21,11 +21,16 @@
 #include "bpf_local_storage_internal.h"
 
 /*
- * Zeroed memory for whoever runs here. @may_kmalloc says that the caller is known not to have
- * interrupted an allocator, which no BPF program can say of itself.
+ * Can the code below us hold a lock of the slab or page allocator? On !PREEMPT_RT they take them
+ * with IRQs off only; an RCU callback's enqueueing, too.
  */
-static void *storage_zalloc(struct bpf_local_storage_map *smap, size_t size, bool may_kmalloc,
-			    bool *from_bpf_ma)
+static bool interrupted_unknown(void)
+{
+	return in_nmi() || irqs_disabled();
+}
+
+/* Zeroed memory, from where the context allows. */
+static void *storage_zalloc(struct bpf_local_storage_map *smap, size_t size, bool *from_bpf_ma)
 {
 	void *p;
 
@@ -38,13 +43,13 @@ static void *storage_zalloc(struct bpf_local_storage_map *smap, size_t size, boo
 	 * kmalloc_nolock() has nothing above KMALLOC_MAX_CACHE_SIZE, nothing at all without a
 	 * 128-bit cmpxchg, and at times just bad luck.
 	 */
-	if (may_kmalloc)
+	if (!interrupted_unknown() && !(IS_ENABLED(CONFIG_PREEMPT_RT) && !preemptible()))
 		return bpf_map_kzalloc(&smap->map, size, GFP_ATOMIC | __GFP_NOWARN);
 
+	/* Not charged to the map's memory cgroup, but there is nothing else for this context. */
 	if (!bpf_global_ma_set || bpf_mem_alloc_check_size(false, size))
 		return NULL;
 
-	/* A program does not migrate, which is what the per-CPU caches need. */
 	p = bpf_mem_alloc(&bpf_global_ma, size);
 	if (p) {
 		memset(p, 0, size);
@@ -68,15 +73,14 @@ static void storage_kfree(void *p, bool from_bpf_ma)
  * @smap: the map, kept alive by the caller
  * @owner: whom to charge
  * @value: what to copy into it, or NULL for all zero
- * @may_kmalloc: the caller may use kmalloc(GFP_ATOMIC); with @value, also that the uptrs in @value
- *	are to move into the element
+ * @swap_uptrs: the uptrs in @value are to move into the element
  *
  * Any context. The element counts on the map from here until its memory is given back.
  *
  * Return: the element, on no list, or ERR_PTR(-ENOMEM), also if the owner's limit is reached.
  */
 struct bpf_local_storage_elem *
-bpf_selem_alloc(struct bpf_local_storage_map *smap, void *owner, void *value, bool may_kmalloc)
+bpf_selem_alloc(struct bpf_local_storage_map *smap, void *owner, void *value, bool swap_uptrs)
 {
 	struct bpf_local_storage_elem *selem;
 	bool from_bpf_ma;
@@ -86,7 +90,7 @@ bpf_selem_alloc(struct bpf_local_storage_map *smap, void *owner, void *value, bo
 	if (err)
 		return ERR_PTR(err);
 
-	selem = storage_zalloc(smap, smap->elem_size, may_kmalloc, &from_bpf_ma);
+	selem = storage_zalloc(smap, smap->elem_size, &from_bpf_ma);
 	if (!selem) {
 		bpf_local_storage_uncharge(smap, owner, smap->elem_size);
 		return ERR_PTR(-ENOMEM);
@@ -97,7 +101,7 @@ bpf_selem_alloc(struct bpf_local_storage_map *smap, void *owner, void *value, bo
 	SDATA(selem)->smap = smap;
 	if (value) {
 		copy_map_value(&smap->map, SDATA(selem)->data, value);
-		if (may_kmalloc)
+		if (swap_uptrs)
 			bpf_obj_swap_uptrs(smap->map.record, SDATA(selem)->data, value);
 	}
 
@@ -108,14 +112,13 @@ bpf_selem_alloc(struct bpf_local_storage_map *smap, void *owner, void *value, bo
  * bpf_local_storage_alloc() - make a storage, charged to its owner to be
  * @smap: the map whose value will be its first
  * @owner: whom to charge
- * @may_kmalloc: as for bpf_selem_alloc()
  *
  * Any context. The storage comes with the charge of one element of @smap already entered.
  *
  * Return: the storage, or ERR_PTR(-ENOMEM), also if the owner's limit is reached.
  */
 struct bpf_local_storage *
-bpf_local_storage_alloc(struct bpf_local_storage_map *smap, void *owner, bool may_kmalloc)
+bpf_local_storage_alloc(struct bpf_local_storage_map *smap, void *owner)
 {
 	struct bpf_local_storage *storage;
 	bool from_bpf_ma;
@@ -125,7 +128,7 @@ bpf_local_storage_alloc(struct bpf_local_storage_map *smap, void *owner, bool ma
 	if (err)
 		return ERR_PTR(err);
 
-	storage = storage_zalloc(smap, sizeof(*storage), may_kmalloc, &from_bpf_ma);
+	storage = storage_zalloc(smap, sizeof(*storage), &from_bpf_ma);
 	if (!storage) {
 		bpf_local_storage_uncharge(smap, owner, sizeof(*storage));
 		return ERR_PTR(-ENOMEM);
@@ -208,7 +211,7 @@ static void free_after_gp(struct rcu_head *head, rcu_callback_t func)
 
 	static_assert(sizeof(struct llist_node) == sizeof(head->next));
 
-	if (likely(!in_nmi() && !irqs_disabled())) {
+	if (likely(!interrupted_unknown())) {
 		call_rcu_tasks_trace(head, func);
 		return;
 	}

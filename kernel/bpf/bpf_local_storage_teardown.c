@@ -81,7 +81,7 @@ static bool close_gate(struct bpf_local_storage *storage)
 	return was_open;
 }
 
-/* map_free has @selem. Take it off its storage too: 1 done, 0 destroy has it, or the lock's error. */
+/* map_free has @selem. Take it off its storage too. 1: done, 0: destroy has it, or an error. */
 static int take_storage_side(struct bpf_local_storage_elem *selem)
 {
 	struct bpf_local_storage_map *smap = SDATA(selem)->smap;
@@ -130,7 +130,7 @@ static int take_storage_side(struct bpf_local_storage_elem *selem)
 	return 1;
 }
 
-/* destroy has @selem. Take it off its bucket too: 1 done, 0 map_free has it, or the lock's error. */
+/* destroy has @selem. Take it off its bucket too. 1: done, 0: map_free has it, or an error. */
 static int take_map_side(struct bpf_local_storage_elem *selem)
 {
 	/* The element counts on the map, so the map is there. */

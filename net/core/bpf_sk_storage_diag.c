@@ -114,7 +114,7 @@ static bool put_value(struct sk_buff *skb, struct bpf_local_storage_data *sdata)
 	void *value;
 
 	/* An attribute's length is 16 bits, its header included. */
-	BUILD_BUG_ON(BPF_LOCAL_STORAGE_MAX_VALUE_SIZE > U16_MAX - NLA_HDRLEN);
+	BUILD_BUG_ON(NLA_HDRLEN + BPF_LOCAL_STORAGE_MAX_VALUE_SIZE > U16_MAX);
 
 	nest = nla_nest_start(skb, SK_DIAG_BPF_STORAGE);
 	if (!nest)
