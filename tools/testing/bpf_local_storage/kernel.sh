@@ -41,7 +41,6 @@ box "$src" "$build" bash -c '
 	arch=$1 target=$2 version=$3 frags=$4 jobs=$5
 	cd /bls
 	cat $frags > /tmp/fragment
-	echo "CONFIG_LOCALVERSION=\"$version\"" >> /tmp/fragment
 	cd /linux
 	make="make -s O=/build ARCH=$arch"
 	if ! cmp -s /tmp/fragment /build/.fragment; then
@@ -50,10 +49,12 @@ box "$src" "$build" bash -c '
 	fi
 	targets=$target
 	[ $target = linux ] || targets="$target modules"
-	make O=/build ARCH=$arch CC="ccache gcc" HOSTCC="ccache gcc" -j$jobs $targets
+	# Not as CONFIG_LOCALVERSION: every file would differ between the two kernels by it.
+	make O=/build ARCH=$arch CC="ccache gcc" HOSTCC="ccache gcc" -j$jobs \
+		LOCALVERSION=$version $targets
 ' - $arch $target "$version" "$frags" "$JOBS" > "$log" 2>&1 &
 pid=$!
-trap 'pkill -KILL -P $pid || true' EXIT
+trap 'reap "$pid"' EXIT
 # What is being compiled, every so often: these are long minutes.
 while kill -0 $pid 2> /dev/null; do
 	for _ in $(seq 60); do

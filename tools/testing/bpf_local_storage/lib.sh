@@ -88,11 +88,16 @@ box() {
 		mkdir -p "$CC_DIR"
 		bind "$CC_DIR" ccache
 		unset SRC BUILD OUT REPO CC_DIR
-		export CCACHE_DIR=/ccache CCACHE_MAXSIZE=10G KBUILD_BUILD_USER=bpf \
+		# Depend mode: no second run of the preprocessor for what is not cached yet.
+		export CCACHE_DIR=/ccache CCACHE_MAXSIZE=10G CCACHE_DEPEND=1 KBUILD_BUILD_USER=bpf \
 			KBUILD_BUILD_HOST=local-storage TMPDIR=/tmp \
 			KBUILD_BUILD_TIMESTAMP="Thu Jan  1 00:00:00 UTC 1970"
 		chroot "$BOX" "$@"' box "$@"
 }
+
+# reap PID: ends what `box ... &` started. unshare takes no gentler signal; all that runs in
+# its pid namespace goes with it.
+reap() { pkill -KILL -P "$1" || true; }
 
 # The unmodified source: the unpacked base, or the copy of an own tree that tree.sh keeps.
 stock_source() {

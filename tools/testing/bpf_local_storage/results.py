@@ -40,6 +40,8 @@ def parse(path):
         elif not any(fnmatch.fnmatch(f'{t}/{s}' if s and '/' in test else t, test)
                      for t, s in units):
             units[(test, None)] = 'FAIL'
+        elif status not in (0, 1):
+            units[(test, f'exit status {status}')] = 'FAIL'
     return units
 
 

@@ -17,18 +17,22 @@ if [[ $(cat "$dir/.done" 2> /dev/null) != "$id" ]]; then
 	set -e
 	jobs=$1
 	# A scratch copy, without the tests that nobody asked for: they would take an hour.
-	rsync -a --delete --exclude=/.done --exclude=/tools/testing/selftests/bpf/prog_tests/*.c \
+	rsync -aL --delete --exclude=/.done --exclude=/tools/testing/selftests/bpf/prog_tests/*.c \
 		--include=/tools --include=/tools/testing --include=/tools/testing/selftests \
 		--include=/tools/testing/selftests/bpf --include=/scripts \
+		--include=/kernel --include=/kernel/bpf --include=/kernel/bpf/disasm.[ch] \
+		--exclude=/kernel/* --exclude=/kernel/bpf/* \
 		--include=/tools/testing/selftests/{*.mk,*.h} --exclude=/tools/testing/selftests/* \
 		--exclude=/tools/testing/* --exclude=/*  /linux/ /build/
 	mkdir -p /build/include
 	ln -sfn /out/build/stock/include/generated /build/include/generated
 	cd /build/tools/testing/selftests/bpf
-	for t in $(sed "/^#/d; s,/.*,," /bls/tests.list); do
+	for t in $(sed "/^#/d; s,.* ,,; s,/.*,," /bls/tests.list); do
 		cp -p /linux/tools/testing/selftests/bpf/prog_tests/$t.c prog_tests/
 	done
+	# test_maps begins with hash and array maps, an hour under an emulator: on request only.
 	rm -f map_tests/[!s]*.c
+	sed -i "s/^\trun_all_tests();/\tif (getenv(\"ALL_MAPS\")) run_all_tests();/" test_maps.c
 	# What those and bench include, and what these include in turn.
 	grep -ohE "[a-zA-Z0-9_]+\.(l?skel\.h|bpf\.o)\"" prog_tests/*.c benchs/*.c *.c |
 		sed "s/\..*/.c/" | sort -u > /tmp/progs

@@ -99,6 +99,7 @@ touch "$dir/output"
 qemu "$accel" "${SMP:-2}" 4G "" -display none -serial file:/out/vm/$name/console.log -monitor none \
 	"$limit" < /dev/null > "$dir/qemu.log" 2>&1 &
 pid=$!
+trap 'reap "$pid"' EXIT
 tail -n +1 --pid=$pid -s 0.5 -F "$dir/output" 2> /dev/null |
 	grep --line-buffered -E "${SHOW:-.}" | cut -c1-100 || true
 status=0
