@@ -26,13 +26,13 @@ struct bpf_local_storage;
  * @fd_get: find the owner that a file descriptor names and keep it alive; @pin gets what
  *	@fd_put has to be given. Returns the owner or an ERR_PTR(). RCU read lock held.
  * @fd_put: let go of what @fd_get pinned
- * @storage: where the owner keeps its storage pointer; NULL if this owner has no place for it
+ * @storage: where the owner keeps its storage pointer; notrace, as it is called inside the gate
  * @may_create: may the owner be given new values by a program? NULL: always
  * @tryget: take a reference for as long as a program creates or deletes a value; false if the
  *	owner is on its way out. NULL: the caller's own hold on the owner is enough
  * @put: drop what @tryget took
  * @charge: account @size bytes to the owner or return an error; any context. NULL: no accounting
- * @uncharge: the reverse of @charge
+ * @uncharge: the reverse of @charge; notrace
  * @slots: the slot numbers that maps of this type use
  *
  * Whatever is common to all owners is written once and takes its differences from here. The
@@ -64,7 +64,7 @@ struct bpf_local_storage_map {
 	u32 bucket_log;
 	u32 elem_size;
 	u32 slot;			/* unique among the live maps of the type */
-	long __percpu *live;		/* elements whose memory is not yet given back */
+	atomic_long_t __percpu *live;	/* elements whose memory is not yet given back */
 };
 
 /* What a lookup finds. */
@@ -74,8 +74,10 @@ struct bpf_local_storage_data {
 };
 
 /* bpf_local_storage_elem::state, who still holds the element: see local_storage.rst */
-#define SELEM_MAP	BIT(0)
-#define SELEM_STORAGE	BIT(1)
+enum {
+	SELEM_MAP = 1,
+	SELEM_STORAGE = 2,
+};
 
 /* One value: of one map, for one owner. */
 struct bpf_local_storage_elem {
@@ -84,8 +86,8 @@ struct bpf_local_storage_elem {
 	struct bpf_local_storage __rcu *storage;	/* NULL once destroy has taken snode off */
 	struct rcu_head rcu;		/* its way out, or its place in a queue before that */
 	atomic_t state;
-	u32 bucket : 31;		/* index, kept: the storage it was chosen by may go first */
-	u32 from_bpf_ma : 1;
+	u32 bucket:31;			/* index, kept: the storage it was chosen by may go first */
+	u32 from_bpf_ma:1;
 	/* The rest is cold for a lookup, which starts here. */
 	struct bpf_local_storage_data sdata ____cacheline_aligned;
 };
@@ -147,13 +149,9 @@ static __always_inline struct bpf_local_storage_data *
 bpf_local_storage_lookup_owner(const struct bpf_local_storage_type *type, void *owner,
 			       struct bpf_local_storage_map *smap)
 {
-	struct bpf_local_storage __rcu **ptr = type->storage(owner);
 	struct bpf_local_storage *storage;
 
-	if (unlikely(!ptr))
-		return NULL;
-
-	storage = rcu_dereference_check(*ptr, bpf_rcu_lock_held());
+	storage = rcu_dereference_check(*type->storage(owner), bpf_rcu_lock_held());
 
 	return storage ? bpf_local_storage_lookup(storage, smap) : NULL;
 }

@@ -23,7 +23,7 @@ static void cgrp_fd_put(void *pin)
 	cgroup_put(pin);
 }
 
-static struct bpf_local_storage __rcu **cgrp_storage(void *owner)
+static notrace struct bpf_local_storage __rcu **cgrp_storage(void *owner)
 {
 	struct cgroup *cgrp = owner;
 

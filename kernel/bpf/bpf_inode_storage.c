@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * BPF local storage of inodes. The storage pointer is in the BPF LSM's part of the security blob.
+ * BPF local storage of inodes. The storage pointer is in the BPF LSM's part of the security blob,
+ * and the blob is the owner: it is freed after the inode, by RCU.
  */
 #include <linux/bpf.h>
 #include <linux/bpf_local_storage.h>
@@ -13,14 +14,22 @@ static DEFINE_IDA(inode_slots);
 
 static void *inode_fd_get(int fd, void **pin)
 {
-	struct file *file = fget_raw(fd);
+	struct bpf_storage_blob *blob;
+	struct file *file;
 
+	file = fget_raw(fd);
 	if (!file)
 		return ERR_PTR(-EBADF);
+
+	blob = bpf_inode(file_inode(file));
+	if (!blob) {
+		fput(file);
+		return ERR_PTR(-EBADF);
+	}
 	/* Not the inode: its last iput() may sleep, and the caller is under rcu_read_lock(). */
 	*pin = file;
 
-	return file_inode(file);
+	return blob;
 }
 
 static void inode_fd_put(void *pin)
@@ -28,12 +37,11 @@ static void inode_fd_put(void *pin)
 	fput(pin);
 }
 
-/* An inode made before the LSMs were set up has no blob. */
-static struct bpf_local_storage __rcu **inode_storage(void *owner)
+static notrace struct bpf_local_storage __rcu **inode_storage(void *owner)
 {
-	struct bpf_storage_blob *blob = bpf_inode(owner);
+	struct bpf_storage_blob *blob = owner;
 
-	return blob ? &blob->storage : NULL;
+	return &blob->storage;
 }
 
 static const struct bpf_local_storage_type inode_storage_type = {
@@ -45,29 +53,41 @@ static const struct bpf_local_storage_type inode_storage_type = {
 
 /**
  * bpf_inode_storage_free() - free the values of an inode that is being freed
- * @inode: the inode, without a reference left
+ * @inode_security: the inode's security blob, of all LSMs
  *
- * An LSM hook. Any context but NMI.
+ * The LSM hook inode_free_security_rcu: a grace period has passed since the inode could be found.
+ * Not inode_free_security, since a path walk may still run programs on the inode then.
+ *
+ * RCU callback context.
  */
-void bpf_inode_storage_free(struct inode *inode)
+void bpf_inode_storage_free(void *inode_security)
 {
-	struct bpf_storage_blob *blob = bpf_inode(inode);
+	struct bpf_storage_blob *blob = inode_security + bpf_lsm_blob_sizes.lbs_inode;
 
-	if (blob)
-		bpf_local_storage_destroy(&blob->storage);
+	bpf_local_storage_destroy(&blob->storage);
+}
+
+/* An inode made before the LSMs were set up has no blob, and bpf_inode() wants an inode. */
+static struct bpf_storage_blob *inode_blob(struct inode *inode)
+{
+	return inode ? bpf_inode(inode) : NULL;
 }
 
 BPF_CALL_4(bpf_inode_storage_get, struct bpf_map *, map, struct inode *, inode,
 	   void *, value, u64, flags)
 {
-	return bpf_local_storage_get(&inode_storage_type, map, inode, value, flags);
+	return bpf_local_storage_get(&inode_storage_type, map, inode_blob(inode), value, flags);
 }
 
 BPF_CALL_2(bpf_inode_storage_delete, struct bpf_map *, map, struct inode *, inode)
 {
-	WARN_ON_ONCE(!bpf_rcu_lock_held());
+	struct bpf_storage_blob *blob = inode_blob(inode);
 
-	return inode ? bpf_local_storage_delete(inode, bpf_local_storage_map(map)) : -EINVAL;
+	WARN_ON_ONCE(!bpf_rcu_lock_held());
+	if (!blob)
+		return inode ? -ENOENT : -EINVAL;
+
+	return bpf_local_storage_delete(blob, bpf_local_storage_map(map));
 }
 
 static struct bpf_map *inode_storage_map_alloc(union bpf_attr *attr)

@@ -24,7 +24,7 @@
  */
 #define INSERT_TURNS	128
 
-/* The owner's storage came or went: look again. Never leaves this file. */
+/* The owner's storage came or went: look again. Never leaves insert_selem(). */
 #define LOOK_AGAIN	(-EAGAIN)
 
 /**
@@ -68,12 +68,6 @@ static int check_flags(const struct bpf_local_storage_data *old, u64 map_flags)
 	return 0;
 }
 
-/* Is the storage still its owner's? Stable under the storage's lock where the owner is pinned. */
-static bool storage_in_use(const struct bpf_local_storage *storage)
-{
-	return !(atomic_read(&storage->gate) & GATE_CLOSED);
-}
-
 static void selem_set_storage(struct bpf_local_storage_elem *selem,
 			      struct bpf_local_storage *storage)
 {
@@ -111,27 +105,6 @@ void bpf_selem_unlink_storage(struct bpf_local_storage *storage,
 		RCU_INIT_POINTER(storage->slots[slot], NULL);
 }
 
-/**
- * bpf_local_storage_abandon() - part an emptied storage from its owner
- * @storage: the storage, its lock held and its list empty
- * @owner: its owner, pinned or inside the gate
- * @smap: any map of the owner's type
- *
- * Closing the gate marks the storage for those who wait for its lock; they find the owner's pointer
- * changed when they look again, as it is cleared before the lock is dropped. The caller frees the
- * storage, and only the caller: destroy frees a storage only if it was the one to close the gate.
- *
- * Return: how much more to uncharge.
- */
-u32 bpf_local_storage_abandon(struct bpf_local_storage *storage, void *owner,
-			      struct bpf_local_storage_map *smap)
-{
-	atomic_or(GATE_CLOSED, &storage->gate);
-	RCU_INIT_POINTER(*smap->type->storage(owner), NULL);
-
-	return sizeof(*storage);
-}
-
 /* Make @storage, with @selem as all it holds, the owner's. */
 static int publish_storage(struct bpf_local_storage __rcu **ptr,
 			   struct bpf_local_storage *storage,
@@ -143,7 +116,7 @@ static int publish_storage(struct bpf_local_storage __rcu **ptr,
 
 	selem_set_storage(selem, storage);
 	b = bpf_selem_bucket(selem);
-	err = bpf_local_storage_lock(&b->lock, &flags);
+	err = bpf_local_storage_lock(&b->lock, &flags, BLS_PUBLISH_BUCKET);
 	if (err)
 		return err;
 
@@ -182,11 +155,11 @@ link_selem(struct bpf_local_storage *storage, struct bpf_local_storage_elem *sel
 	unsigned long flags, b_flags;
 	int err;
 
-	err = bpf_local_storage_lock(&storage->lock, &flags);
+	err = bpf_local_storage_lock(&storage->lock, &flags, BLS_UPDATE_STORAGE);
 	if (err)
 		return ERR_PTR(err);
 
-	if (unlikely(!storage_in_use(storage))) {
+	if (unlikely(!bpf_local_storage_in_use(storage))) {
 		err = LOOK_AGAIN;
 		goto unlock;
 	}
@@ -198,7 +171,7 @@ link_selem(struct bpf_local_storage *storage, struct bpf_local_storage_elem *sel
 
 	selem_set_storage(selem, storage);
 	b = bpf_selem_bucket(selem);
-	err = bpf_local_storage_lock(&b->lock, &b_flags);
+	err = bpf_local_storage_lock(&b->lock, &b_flags, BLS_UPDATE_BUCKET);
 	if (err)
 		goto unlock;
 
@@ -261,6 +234,8 @@ insert_selem(void *owner, struct bpf_local_storage_elem *selem, u64 map_flags)
 		}
 	}
 
+	if (sdata == ERR_PTR(LOOK_AGAIN))
+		sdata = ERR_PTR(-ETIMEDOUT);
 	if (unlikely(fresh))
 		bpf_local_storage_discard(fresh, smap, owner);
 	if (old) {
@@ -344,7 +319,7 @@ bpf_local_storage_create(void *owner, struct bpf_local_storage_map *smap, void *
 	struct bpf_local_storage_data *sdata;
 	int turn;
 
-	if (!type->storage(owner) || (type->may_create && !type->may_create(owner)))
+	if (type->may_create && !type->may_create(owner))
 		return NULL;
 	if (type->tryget && !type->tryget(owner))
 		return NULL;
@@ -373,7 +348,7 @@ bpf_local_storage_create(void *owner, struct bpf_local_storage_map *smap, void *
  * Special fields other than the lock start out empty in the copy.
  *
  * Context: softirq or task, RCU read lock held.
- * Return: 0, -ENOMEM, or the locks' error.
+ * Return: 0, -ENOMEM, -EEXIST if the owner has a value of the map, or the locks' error.
  */
 int bpf_local_storage_copy(void *owner, struct bpf_local_storage_elem *from)
 {
@@ -421,15 +396,15 @@ int bpf_selem_unlink(struct bpf_local_storage_elem *selem)
 	if (!storage)
 		return 0;
 
-	err = bpf_local_storage_lock(&storage->lock, &flags);
+	err = bpf_local_storage_lock(&storage->lock, &flags, BLS_DELETE_STORAGE);
 	if (err)
 		return err;
 
-	if (!storage_in_use(storage) || !atomic_read(&selem->state))
+	if (!bpf_local_storage_in_use(storage) || !atomic_read(&selem->state))
 		goto unlock;
 
 	b = bpf_selem_bucket(selem);
-	err = bpf_local_storage_lock(&b->lock, &b_flags);
+	err = bpf_local_storage_lock(&b->lock, &b_flags, BLS_DELETE_BUCKET);
 	if (err)
 		goto unlock;
 
@@ -441,9 +416,11 @@ int bpf_selem_unlink(struct bpf_local_storage_elem *selem)
 	unlinked = true;
 	owner = storage->owner;
 	size = smap->elem_size;
-	last = hlist_empty(&storage->list);
-	if (last)
-		size += bpf_local_storage_abandon(storage, owner, smap);
+	last = hlist_empty(&storage->list) && bpf_local_storage_shut(storage);
+	if (last) {
+		size += sizeof(*storage);
+		bpf_local_storage_part(smap, owner);
+	}
 	storage->mem_charge -= size;
 unlock:
 	bpf_local_storage_unlock(&storage->lock, flags);

@@ -7,9 +7,39 @@
 
 #include <linux/bpf_local_storage.h>
 
-/* Both locks are taken here and nowhere else. */
-static inline int bpf_local_storage_lock(rqspinlock_t *lock, unsigned long *flags)
+/* Where a lock is taken: which operation, and which of the two locks. */
+enum bpf_local_storage_site {
+	BLS_PUBLISH_BUCKET,
+	BLS_UPDATE_STORAGE,
+	BLS_UPDATE_BUCKET,
+	BLS_DELETE_STORAGE,
+	BLS_DELETE_BUCKET,
+	BLS_DESTROY_STORAGE,
+	BLS_DESTROY_BUCKET,
+	BLS_MAP_FREE_BUCKET,
+	BLS_MAP_FREE_STORAGE,
+	BLS_NR_SITES
+};
+
+#ifdef CONFIG_FAIL_BPF_LOCAL_STORAGE_LOCK
+struct fault_attr;
+extern struct fault_attr bpf_local_storage_fail_attr;
+extern u32 bpf_local_storage_fail_sites;
+bool bpf_local_storage_fail_lock(enum bpf_local_storage_site site);
+#else
+static inline bool bpf_local_storage_fail_lock(enum bpf_local_storage_site site)
 {
+	return false;
+}
+#endif
+
+/* Both locks are taken here and nowhere else. */
+static inline int bpf_local_storage_lock(rqspinlock_t *lock, unsigned long *flags,
+					 enum bpf_local_storage_site site)
+{
+	if (bpf_local_storage_fail_lock(site))
+		return -ETIMEDOUT;
+
 	return raw_res_spin_lock_irqsave(lock, *flags);
 }
 
@@ -37,12 +67,56 @@ static inline void bpf_local_storage_uncharge(struct bpf_local_storage_map *smap
 		smap->type->uncharge(owner, size);
 }
 
+/*
+ * A queue of what is to be freed, or to be tried again, is linked through the rcu_heads, which RCU
+ * has no use for yet; func says what to do with an entry.
+ */
+static inline struct llist_node *rcu_head_to_node(struct rcu_head *head)
+{
+	static_assert(sizeof(struct llist_node) == sizeof(head->next));
+
+	return (struct llist_node *)&head->next;
+}
+
+static inline struct rcu_head *node_to_rcu_head(struct llist_node *node)
+{
+	return container_of((void *)node, struct rcu_head, next);
+}
+
+/* bpf_local_storage::gate */
+enum {
+	GATE_CLOSED = 1 << 30,	/* the bits below count who is inside */
+};
+
+/* Is the storage still its owner's? Stable under the storage's lock where the owner is pinned. */
+static inline bool bpf_local_storage_in_use(const struct bpf_local_storage *storage)
+{
+	return !(atomic_read(&storage->gate) & GATE_CLOSED);
+}
+
+/*
+ * Shut the gate. True if it was open until now: then it is the caller who frees the storage. Who
+ * waits for the storage's lock finds it shut, and looks at the owner again.
+ */
+static __always_inline bool bpf_local_storage_shut(struct bpf_local_storage *storage)
+{
+	return !(atomic_fetch_or(GATE_CLOSED, &storage->gate) & GATE_CLOSED);
+}
+
+/*
+ * Part an owner from the storage that lost its last element, under the storage's lock. The last
+ * thing done to the owner: destroy may find the pointer NULL and return at once, and pairs its
+ * acquire with the release here.
+ */
+static __always_inline void bpf_local_storage_part(struct bpf_local_storage_map *smap, void *owner)
+{
+	smp_store_release(smap->type->storage(owner), NULL);
+}
+
 /* bpf_local_storage.c: the lists and what a lock on them allows */
 int bpf_selem_unlink(struct bpf_local_storage_elem *selem);
 void bpf_selem_unlink_storage(struct bpf_local_storage *storage,
 			      struct bpf_local_storage_elem *selem);
-u32 bpf_local_storage_abandon(struct bpf_local_storage *storage, void *owner,
-			      struct bpf_local_storage_map *smap);
 
 /* bpf_local_storage_mem.c: where memory comes from and how it goes back */
 struct bpf_local_storage_elem *
@@ -62,9 +136,7 @@ long bpf_local_storage_map_live(const struct bpf_local_storage_map *smap);
 void bpf_local_storage_map_count(struct bpf_local_storage_map *smap);
 void bpf_local_storage_map_uncount(struct bpf_local_storage_map *smap);
 
-/* bpf_local_storage_teardown.c */
-#define GATE_CLOSED	BIT(30)	/* the bits below count who is inside */
-
+/* bpf_local_storage_teardown.c: destroy and map_free */
 void bpf_local_storage_map_unlink(struct bpf_local_storage_map *smap);
 
 #endif /* _BPF_LOCAL_STORAGE_INTERNAL_H */

@@ -8,6 +8,7 @@
 #include <linux/btf.h>
 #include <linux/completion.h>
 #include <linux/delay.h>
+#include <linux/fault-inject.h>
 #include <linux/hash.h>
 #include <linux/kthread.h>
 #include <linux/rcupdate_trace.h>
@@ -30,7 +31,7 @@ struct test_value {
 
 static DEFINE_IDA(test_slots);
 
-static struct bpf_local_storage __rcu **test_storage(void *owner)
+static notrace struct bpf_local_storage __rcu **test_storage(void *owner)
 {
 	struct test_owner *o = owner;
 
@@ -55,10 +56,12 @@ static int test_charge(void *owner, u32 size)
 	return -ENOMEM;
 }
 
-static void test_uncharge(void *owner, u32 size)
+static notrace void test_uncharge(void *owner, u32 size)
 {
 	struct test_owner *o = owner;
 
+	/* Make what comes before and after it in the gate a little further apart. */
+	udelay(1);
 	atomic_sub(size, &o->charged);
 }
 
@@ -536,19 +539,19 @@ static void refused_lock_test(struct kunit *test)
 
 	owner_init(&o);
 	KUNIT_ASSERT_EQ(test, update(&o, smap, 1, BPF_ANY, false), 0);
-	storage = rcu_access_pointer(o.storage);
+	storage = rcu_dereference_protected(o.storage, 1);
 	locks[0] = &storage->lock;
 	locks[1] = &smap->buckets[hash_ptr(storage, smap->bucket_log)].lock;
 
 	for (i = 0; i < 2; i++) {
-		err = bpf_local_storage_lock(locks[i], &flags);
+		err = raw_res_spin_lock_irqsave(locks[i], flags);
 		KUNIT_ASSERT_EQ(test, err, 0);
 		upd = update(&o, smap, 2, BPF_ANY, false);
 		del = delete(&o, smap);
 		upd_other = update(&o, other, 3, BPF_ANY, false);
 		charged = atomic_read(&o.charged);
 		old_num = get(&o, smap, 0)->num;
-		bpf_local_storage_unlock(locks[i], flags);
+		raw_res_spin_unlock_irqrestore(locks[i], flags);
 
 		KUNIT_EXPECT_EQ(test, upd, -EDEADLK);
 		KUNIT_EXPECT_EQ(test, del, -EDEADLK);
@@ -582,16 +585,16 @@ static void refused_destroy_test(struct kunit *test)
 		owner_init(&o);
 		KUNIT_ASSERT_EQ(test, update(&o, smap, 1, BPF_ANY, false), 0);
 		KUNIT_ASSERT_EQ(test, update(&o, other, 1, BPF_ANY, false), 0);
-		storage = rcu_access_pointer(o.storage);
+		storage = rcu_dereference_protected(o.storage, 1);
 		lock = i ? &smap->buckets[hash_ptr(storage, smap->bucket_log)].lock :
 			   &storage->lock;
 
-		err = bpf_local_storage_lock(lock, &flags);
+		err = raw_res_spin_lock_irqsave(lock, flags);
 		KUNIT_ASSERT_EQ(test, err, 0);
 		owner_destroy(&o);
 		charged = atomic_read(&o.charged);
 		left = bpf_local_storage_map_live(smap);
-		bpf_local_storage_unlock(lock, flags);
+		raw_res_spin_unlock_irqrestore(lock, flags);
 		/* Nobody may look at the owner any more. */
 		memset(&o, 0xff, sizeof(o));
 
@@ -627,16 +630,24 @@ static int race_thread(void *arg)
 static void run_race(struct kunit *test, struct race *race)
 {
 	DECLARE_COMPLETION_ONSTACK(start);
-	struct task_struct *t;
+	struct task_struct *t[2];
 	int i;
 
 	for (i = 0; i < 2; i++) {
 		race[i].start = &start;
 		init_completion(&race[i].done);
-		t = kthread_create_on_cpu(race_thread, &race[i], i % num_online_cpus(), "race/%u");
-		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, t);
-		wake_up_process(t);
+		t[i] = kthread_create_on_cpu(race_thread, &race[i], i % num_online_cpus(),
+					     "race/%u");
 	}
+	/* One that was not woken up never runs, and goes when it is stopped. */
+	if (IS_ERR(t[0]) || IS_ERR(t[1])) {
+		for (i = 0; i < 2; i++)
+			if (!IS_ERR(t[i]))
+				kthread_stop(t[i]);
+		KUNIT_FAIL_AND_ABORT(test, "no thread");
+	}
+	for (i = 0; i < 2; i++)
+		wake_up_process(t[i]);
 	complete_all(&start);
 	for (i = 0; i < 2; i++)
 		wait_for_completion(&race[i].done);
@@ -747,6 +758,152 @@ static void race_teardown_test(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, ida_is_empty(&test_slots));
 }
 
+#ifdef CONFIG_FAIL_BPF_LOCAL_STORAGE_LOCK
+
+static void fail_locks(u32 sites, unsigned long probability)
+{
+	bpf_local_storage_fail_sites = sites;
+	bpf_local_storage_fail_attr.verbose = 0;
+	atomic_set(&bpf_local_storage_fail_attr.times, -1);
+	WRITE_ONCE(bpf_local_storage_fail_attr.probability, probability);
+}
+
+/*
+ * All that takes a lock. Each operation may fail for want of one, and then has done nothing; the
+ * two ends may not.
+ */
+static void all_operations(struct kunit *test)
+{
+	struct bpf_local_storage_map *smap[2] = { map_new(test), map_new(test) };
+	struct test_owner o[3];
+	int i, j, err, there;
+
+	for (i = 0; i < ARRAY_SIZE(o); i++) {
+		owner_init(&o[i]);
+		for (j = 0; j < ARRAY_SIZE(smap); j++) {
+			err = update(&o[i], smap[j], 1, BPF_ANY, false);
+			KUNIT_EXPECT_TRUE(test, !err || err == -ETIMEDOUT);
+			KUNIT_EXPECT_EQ(test, !err, !!get(&o[i], smap[j], 0));
+			err = update(&o[i], smap[j], 2, BPF_ANY, true);
+			KUNIT_EXPECT_TRUE(test, !err || err == -ETIMEDOUT);
+			if (!err)
+				KUNIT_EXPECT_EQ(test, get(&o[i], smap[j], 0)->num, 2);
+		}
+		there = !!get(&o[i], smap[0], 0) + !!get(&o[i], smap[1], 0);
+		KUNIT_EXPECT_EQ(test, atomic_read(&o[i].charged), there ? cost(smap[0], there) : 0);
+	}
+
+	/* The first owner loses its values one by one, the second is destroyed with them. */
+	for (j = 0; j < ARRAY_SIZE(smap); j++) {
+		there = !!get(&o[0], smap[j], 0);
+		err = delete(&o[0], smap[j]);
+		KUNIT_EXPECT_TRUE(test, err == (there ? 0 : -ENOENT) || err == -ETIMEDOUT);
+		KUNIT_EXPECT_EQ(test, there && err, !!get(&o[0], smap[j], 0));
+	}
+	owner_destroy(&o[1]);
+	KUNIT_EXPECT_EQ(test, atomic_read(&o[1].charged), 0);
+	memset(&o[1], 0xff, sizeof(o[1]));
+
+	/* The third's go with the maps. */
+	for (j = 0; j < ARRAY_SIZE(smap); j++)
+		bpf_local_storage_map_free(&smap[j]->map);
+	for (i = 0; i < ARRAY_SIZE(o); i += 2) {
+		KUNIT_EXPECT_NULL(test, rcu_access_pointer(o[i].storage));
+		KUNIT_EXPECT_EQ(test, atomic_read(&o[i].charged), 0);
+	}
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&test_slots));
+}
+
+/* At each site: refuse the first acquisition, then only the second, until there are no more. */
+static void fail_nth_test(struct kunit *test)
+{
+	int site, nth, unused;
+
+	for (site = 0; site < BLS_NR_SITES; site++) {
+		for (nth = 1, unused = 0; !unused; nth++) {
+			fail_locks(BIT(site), 0);
+			current->fail_nth = nth;
+			all_operations(test);
+			unused = current->fail_nth;
+			current->fail_nth = 0;
+		}
+		/* The last turn refused none. */
+		KUNIT_EXPECT_GT_MSG(test, nth, 2, "site %d was never reached", site);
+	}
+	fail_locks(~0, 0);
+}
+
+static void fail_random_test(struct kunit *test)
+{
+	static const int probability[] = { 1, 20, 60 };
+	struct bpf_local_storage_map *smap[4];
+	struct test_owner *o = owners_new(test);
+	struct race race[2] = {
+		{ .smap = smap, .fn = race_free_maps },
+		{ .o = o, .fn = race_destroy_owners },
+	};
+	int i, j, round;
+
+	for (round = 0; round < 10 * ARRAY_SIZE(probability); round++) {
+		for (j = 0; j < ARRAY_SIZE(smap); j++)
+			smap[j] = map_new(test);
+		fail_locks(~0, probability[round % ARRAY_SIZE(probability)]);
+		for (i = 0; i < NR_OWNERS; i++) {
+			owner_init(&o[i]);
+			for (j = 0; j < ARRAY_SIZE(smap); j++)
+				update(&o[i], smap[j], i, BPF_ANY, true);
+		}
+		run_race(test, race);
+		KUNIT_EXPECT_EQ(test, race[1].ret, 0);
+	}
+	fail_locks(~0, 0);
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&test_slots));
+}
+
+/* Refuse every lock for a while: destroy returns all the same, and map_free waits until it ends. */
+static int race_let_go(struct race *race)
+{
+	int left = race_destroy_owners(race);
+
+	msleep(200);
+	fail_locks(~0, 0);
+
+	return left;
+}
+
+static void fail_all_test(struct kunit *test)
+{
+	struct bpf_local_storage_map *smap[4];
+	struct test_owner *o = owners_new(test);
+	struct race race[2] = {
+		{ .smap = smap, .fn = race_free_maps },
+		{ .o = o, .fn = race_let_go },
+	};
+	int i, j;
+
+	for (j = 0; j < ARRAY_SIZE(smap); j++)
+		smap[j] = map_new(test);
+	for (i = 0; i < NR_OWNERS; i++)
+		for (j = 0; j < ARRAY_SIZE(smap); j++)
+			KUNIT_EXPECT_EQ(test, update(&o[i], smap[j], i, BPF_ANY, true), 0);
+	fail_locks(~0, 100);
+	run_race(test, race);
+	KUNIT_EXPECT_EQ(test, race[1].ret, 0);
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&test_slots));
+}
+
+#else
+
+static void fail_nth_test(struct kunit *test)
+{
+	kunit_skip(test, "needs CONFIG_FAIL_BPF_LOCAL_STORAGE_LOCK");
+}
+
+#define fail_random_test	fail_nth_test
+#define fail_all_test		fail_nth_test
+
+#endif
+
 static struct kunit_case local_storage_cases[] = {
 	KUNIT_CASE(create_test),
 	KUNIT_CASE(large_test),
@@ -762,6 +919,9 @@ static struct kunit_case local_storage_cases[] = {
 	KUNIT_CASE(refused_destroy_test),
 	KUNIT_CASE_SLOW(race_create_delete_test),
 	KUNIT_CASE_SLOW(race_teardown_test),
+	KUNIT_CASE_SLOW(fail_nth_test),
+	KUNIT_CASE_SLOW(fail_random_test),
+	KUNIT_CASE(fail_all_test),
 	{}
 };
 

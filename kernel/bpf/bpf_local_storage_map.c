@@ -42,7 +42,7 @@ long bpf_local_storage_map_live(const struct bpf_local_storage_map *smap)
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		sum += READ_ONCE(*per_cpu_ptr(smap->live, cpu));
+		sum += atomic_long_read(per_cpu_ptr(smap->live, cpu));
 
 	return sum;
 }
@@ -51,11 +51,12 @@ long bpf_local_storage_map_live(const struct bpf_local_storage_map *smap)
  * bpf_local_storage_map_count() - count an element on its map
  * @smap: the map, kept alive by the caller
  *
- * Any context.
+ * Any context. Atomic, as not every architecture's this_cpu_inc() is safe against NMI, but on a cache
+ * line that other CPUs seldom want. Which CPU's count it is does not matter.
  */
 void bpf_local_storage_map_count(struct bpf_local_storage_map *smap)
 {
-	this_cpu_inc(*smap->live);
+	atomic_long_inc(raw_cpu_ptr(smap->live));
 }
 
 /**
@@ -66,7 +67,7 @@ void bpf_local_storage_map_count(struct bpf_local_storage_map *smap)
  */
 void bpf_local_storage_map_uncount(struct bpf_local_storage_map *smap)
 {
-	this_cpu_dec(*smap->live);
+	atomic_long_dec(raw_cpu_ptr(smap->live));
 	/*
 	 * smap may be freed from here on. The barrier inside pairs with that of set_current_state()
 	 * in wait_event(): either map_free sees the new count or this sees map_free waiting.
@@ -234,10 +235,7 @@ long bpf_local_storage_map_update_elem(struct bpf_map *map, void *key, void *val
 	if (IS_ERR(owner))
 		return PTR_ERR(owner);
 
-	if (smap->type->storage(owner))
-		sdata = bpf_local_storage_update(owner, smap, value, flags, true);
-	else
-		sdata = ERR_PTR(-EBADF);
+	sdata = bpf_local_storage_update(owner, smap, value, flags, true);
 	smap->type->fd_put(pin);
 
 	return PTR_ERR_OR_ZERO(sdata);

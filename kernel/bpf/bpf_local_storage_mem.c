@@ -21,8 +21,8 @@
 #include "bpf_local_storage_internal.h"
 
 /*
- * Can the code below us hold a lock of the slab or page allocator? On !PREEMPT_RT they take them
- * with IRQs off only; an RCU callback's enqueueing, too.
+ * Can the code below us hold a lock of RCU's queues, or, but on PREEMPT_RT, of an allocator? They
+ * take theirs with IRQs off only.
  */
 static bool interrupted_unknown(void)
 {
@@ -43,11 +43,12 @@ static void *storage_zalloc(struct bpf_local_storage_map *smap, size_t size, boo
 	 * kmalloc_nolock() has nothing above KMALLOC_MAX_CACHE_SIZE, nothing at all without a
 	 * 128-bit cmpxchg, and at times just bad luck.
 	 */
-	if (!interrupted_unknown() && !(IS_ENABLED(CONFIG_PREEMPT_RT) && !preemptible()))
-		return bpf_map_kzalloc(&smap->map, size, GFP_ATOMIC | __GFP_NOWARN);
+	if (!interrupted_unknown() && !IS_ENABLED(CONFIG_PREEMPT_RT))
+		return bpf_map_kzalloc(&smap->map, size, GFP_NOWAIT | __GFP_NOWARN);
 
-	/* Not charged to the map's memory cgroup, but there is nothing else for this context. */
-	if (!bpf_global_ma_set || bpf_mem_alloc_check_size(false, size))
+	/* Not charged to a memory cgroup: only where there is nothing else. */
+	if (IS_ENABLED(CONFIG_HAVE_CMPXCHG_DOUBLE) || !bpf_global_ma_set ||
+	    bpf_mem_alloc_check_size(false, size))
 		return NULL;
 
 	p = bpf_mem_alloc(&bpf_global_ma, size);
@@ -166,7 +167,7 @@ static void storage_free_cb(struct rcu_head *rcu)
 	struct llist_node *node = storage->riders;
 
 	while (node) {
-		struct rcu_head *rider = container_of((void *)node, struct rcu_head, next);
+		struct rcu_head *rider = node_to_rcu_head(node);
 
 		node = node->next;
 		selem_free_cb(rider);
@@ -174,10 +175,7 @@ static void storage_free_cb(struct rcu_head *rcu)
 	storage_kfree(storage, storage->from_bpf_ma);
 }
 
-/*
- * What was freed where RCU must not be called. A queued rcu_head has its func set, and its next,
- * which RCU will not use before it gets the head, links the queue.
- */
+/* What was freed where RCU must not be called. The func of a queued rcu_head is the callback. */
 struct free_queue {
 	struct llist_head heads;
 	struct irq_work work;
@@ -189,7 +187,7 @@ static void free_queue_flush(struct irq_work *work)
 	struct llist_node *node = llist_del_all(&q->heads);
 
 	while (node) {
-		struct rcu_head *head = container_of((void *)node, struct rcu_head, next);
+		struct rcu_head *head = node_to_rcu_head(node);
 
 		node = node->next;
 		call_rcu_tasks_trace(head, head->func);
@@ -209,8 +207,6 @@ static void free_after_gp(struct rcu_head *head, rcu_callback_t func)
 {
 	struct free_queue *q;
 
-	static_assert(sizeof(struct llist_node) == sizeof(head->next));
-
 	if (likely(!interrupted_unknown())) {
 		call_rcu_tasks_trace(head, func);
 		return;
@@ -219,7 +215,7 @@ static void free_after_gp(struct rcu_head *head, rcu_callback_t func)
 	head->func = func;
 	/* IRQs are off: no migration between the two. */
 	q = this_cpu_ptr(&free_queues);
-	if (llist_add((struct llist_node *)&head->next, &q->heads))
+	if (llist_add(rcu_head_to_node(head), &q->heads))
 		irq_work_queue(&q->work);
 }
 
@@ -270,7 +266,7 @@ void bpf_selem_discard(struct bpf_local_storage_elem *selem, void *owner)
  */
 void bpf_selem_ride(struct bpf_local_storage_elem *selem, struct llist_node **riders)
 {
-	struct llist_node *node = (struct llist_node *)&selem->rcu.next;
+	struct llist_node *node = rcu_head_to_node(&selem->rcu);
 
 	node->next = *riders;
 	*riders = node;

@@ -23,7 +23,6 @@
 #include <linux/llist.h>
 #include <linux/rculist.h>
 #include <linux/sched/signal.h>
-#include <linux/wait.h>
 #include <linux/workqueue.h>
 
 #include "bpf_local_storage_internal.h"
@@ -37,13 +36,14 @@
  *
  * Inside, destroy of this owner does not return, so the owner exists. As destroy spins meanwhile,
  * IRQs are off from here to bpf_local_storage_leave(), and only a few instructions may be between:
- * take a reference, or uncharge.
+ * take a reference, or uncharge. No program may be attached to them, lest it makes destroy wait, or
+ * comes to be in destroy itself.
  *
  * Any context with IRQs off.
  *
  * Return: the owner, or NULL if it is being freed.
  */
-void *bpf_local_storage_enter(struct bpf_local_storage *storage)
+notrace void *bpf_local_storage_enter(struct bpf_local_storage *storage)
 {
 	int gate = atomic_read(&storage->gate);
 
@@ -61,15 +61,16 @@ void *bpf_local_storage_enter(struct bpf_local_storage *storage)
  *
  * Orders what was done inside before destroy's return: pairs with its acquire in close_gate().
  */
-void bpf_local_storage_leave(struct bpf_local_storage *storage)
+notrace void bpf_local_storage_leave(struct bpf_local_storage *storage)
 {
-	atomic_dec_return_release(&storage->gate);
+	/* A plain atomic_dec() orders nothing. */
+	(void)atomic_fetch_dec_release(&storage->gate);
 }
 
 /* Shut the gate for good. Returns whether it was open until now. */
 static bool close_gate(struct bpf_local_storage *storage)
 {
-	bool was_open = !(atomic_fetch_or(GATE_CLOSED, &storage->gate) & GATE_CLOSED);
+	bool was_open = bpf_local_storage_shut(storage);
 
 	/*
 	 * Nobody gets in any more, and who is inside runs a few instructions with IRQs off on
@@ -101,7 +102,7 @@ static int take_storage_side(struct bpf_local_storage_elem *selem)
 	if (!storage)
 		return 0;
 
-	err = bpf_local_storage_lock(&storage->lock, &flags);
+	err = bpf_local_storage_lock(&storage->lock, &flags, BLS_MAP_FREE_STORAGE);
 	if (err)
 		return err;
 
@@ -114,12 +115,15 @@ static int take_storage_side(struct bpf_local_storage_elem *selem)
 	owner = bpf_local_storage_enter(storage);
 	if (owner) {
 		size = smap->elem_size;
-		last = hlist_empty(&storage->list);
+		/* If destroy shuts the gate behind us, it has the storage, and its charge. */
+		last = hlist_empty(&storage->list) && bpf_local_storage_shut(storage);
 		if (last)
-			size += bpf_local_storage_abandon(storage, owner, smap);
+			size += sizeof(*storage);
 		/* Not outside: once the gate is shut, destroy returns what is left here. */
 		storage->mem_charge -= size;
 		bpf_local_storage_uncharge(smap, owner, size);
+		if (last)
+			bpf_local_storage_part(smap, owner);
 		bpf_local_storage_leave(storage);
 	}
 	bpf_local_storage_unlock(&storage->lock, flags);
@@ -138,7 +142,7 @@ static int take_map_side(struct bpf_local_storage_elem *selem)
 	unsigned long flags;
 	int err, taken;
 
-	err = bpf_local_storage_lock(&b->lock, &flags);
+	err = bpf_local_storage_lock(&b->lock, &flags, BLS_DESTROY_BUCKET);
 	if (err)
 		return err;
 
@@ -191,7 +195,8 @@ static DECLARE_DELAYED_WORK(orphans_work, orphans_retry);
 /* destroy may run where a wake-up could deadlock: go through an interrupt. */
 static void orphans_kick(struct irq_work *work)
 {
-	queue_delayed_work(system_dfl_wq, &orphans_work, RETRY_DELAY);
+	/* Not the queue on which map_frees may be waiting for this. */
+	queue_delayed_work(system_percpu_wq, &orphans_work, RETRY_DELAY);
 }
 
 static DEFINE_IRQ_WORK(orphans_irq_work, orphans_kick);
@@ -200,7 +205,7 @@ static void hand_over(struct rcu_head *head, rcu_callback_t retry)
 {
 	head->func = retry;
 	/* A list that was not empty has its kick under way, or its worker not yet begun. */
-	if (llist_add((struct llist_node *)&head->next, &orphans))
+	if (llist_add(rcu_head_to_node(head), &orphans))
 		irq_work_queue(&orphans_irq_work);
 }
 
@@ -209,7 +214,7 @@ static void orphans_retry(struct work_struct *work)
 	struct llist_node *node = llist_del_all(&orphans);
 
 	while (node) {
-		struct rcu_head *head = container_of((void *)node, struct rcu_head, next);
+		struct rcu_head *head = node_to_rcu_head(node);
 
 		node = node->next;
 		head->func(head);
@@ -238,9 +243,9 @@ static void dismantle(struct rcu_head *head)
 	struct hlist_node *next;
 	HLIST_HEAD(list);
 	unsigned long flags;
-	int ret;
+	int ret = 0;
 
-	if (bpf_local_storage_lock(&storage->lock, &flags)) {
+	if (bpf_local_storage_lock(&storage->lock, &flags, BLS_DESTROY_STORAGE)) {
 		hand_over(head, dismantle);
 		return;
 	}
@@ -254,7 +259,9 @@ static void dismantle(struct rcu_head *head)
 		/* Before the storage is freed: see take_storage_side(). */
 		RCU_INIT_POINTER(selem->storage, NULL);
 
-		ret = bpf_selem_unlink_nofail(selem, SELEM_STORAGE);
+		/* To be refused takes up to a quarter of a second: once is enough. */
+		if (ret >= 0)
+			ret = bpf_selem_unlink_nofail(selem, SELEM_STORAGE);
 		if (ret < 0)
 			hand_over(&selem->rcu, retry_selem);
 		else if (ret)
@@ -268,8 +275,10 @@ static void dismantle(struct rcu_head *head)
  * bpf_local_storage_destroy() - free all the values of an owner that is being freed
  * @ptr: the owner's storage pointer
  *
- * No program or syscall may be creating, replacing or deleting a value of the owner, nor begin to;
- * map_free of any of its maps may run at the same time. When this returns nobody touches the owner
+ * No program or syscall may be creating, replacing or deleting a value of the owner, nor begin to.
+ * The backends see to that: a socket has no reference left, which the helpers take; a task and a
+ * cgroup had a grace period since they could be found; of an inode, this is its blob's RCU callback.
+ * map_free of any of the maps may run at the same time. When this returns nobody touches the owner
  * any more, though some of its elements may still be waiting for a lock.
  *
  * Any context but NMI.
@@ -282,10 +291,14 @@ u32 bpf_local_storage_destroy(struct bpf_local_storage __rcu **ptr)
 	u32 charge;
 
 	guard(rcu)();
-	storage = rcu_dereference(*ptr);
+	/* Acquire, for NULL too: pairs with bpf_local_storage_part() of a map_free that is done. */
+	storage = unrcu_pointer(smp_load_acquire(ptr));
 	/* If the gate was shut, map_free emptied the storage and frees it. */
 	if (!storage || !close_gate(storage))
 		return 0;
+
+	/* Whoever still comes across the owner, as it is taken apart, finds nothing. */
+	RCU_INIT_POINTER(*ptr, NULL);
 
 	/* Stable now: only a pinned owner's updates, or map_free inside the gate, change it. */
 	charge = storage->mem_charge;
@@ -342,7 +355,7 @@ void bpf_local_storage_map_unlink(struct bpf_local_storage_map *smap)
 			/* Only written here. */
 			if (b->spliced)
 				continue;
-			if (bpf_local_storage_lock(&b->lock, &flags)) {
+			if (bpf_local_storage_lock(&b->lock, &flags, BLS_MAP_FREE_BUCKET)) {
 				again = true;
 				continue;
 			}

@@ -33,7 +33,7 @@ static void task_fd_put(void *pin)
 	put_task_struct(pin);
 }
 
-static struct bpf_local_storage __rcu **task_storage(void *owner)
+static notrace struct bpf_local_storage __rcu **task_storage(void *owner)
 {
 	struct task_struct *task = owner;
 

@@ -12,7 +12,7 @@
 
 static DEFINE_IDA(sk_slots);
 
-static void *sk_fd_get(int fd, void **pin)
+static void *bpf_sk_storage_fd_get(int fd, void **pin)
 {
 	struct socket *sock;
 	int err;
@@ -25,14 +25,14 @@ static void *sk_fd_get(int fd, void **pin)
 	return sock->sk;
 }
 
-static void sk_fd_put(void *pin)
+static void bpf_sk_storage_fd_put(void *pin)
 {
 	struct socket *sock = pin;
 
 	sockfd_put(sock);
 }
 
-static struct bpf_local_storage __rcu **sk_storage(void *owner)
+static notrace struct bpf_local_storage __rcu **bpf_sk_storage_ptr(void *owner)
 {
 	struct sock *sk = owner;
 
@@ -40,7 +40,7 @@ static struct bpf_local_storage __rcu **sk_storage(void *owner)
 }
 
 /* A program may hold, by RCU alone, a socket that is being freed. */
-static bool sk_tryget(void *owner)
+static bool bpf_sk_storage_tryget(void *owner)
 {
 	struct sock *sk = owner;
 
@@ -48,13 +48,13 @@ static bool sk_tryget(void *owner)
 }
 
 /* Whoever gets at a storage has a full socket: no need for sock_gen_put(). */
-static void sk_put(void *owner)
+static void bpf_sk_storage_put(void *owner)
 {
 	sock_put(owner);
 }
 
 /* Values count as option memory, with the limit that sock_kmalloc() has. */
-static int sk_charge(void *owner, u32 size)
+static int bpf_sk_storage_charge(void *owner, u32 size)
 {
 	struct sock *sk = owner;
 	int limit = READ_ONCE(sock_net(sk)->core.sysctl_optmem_max);
@@ -66,7 +66,7 @@ static int sk_charge(void *owner, u32 size)
 	return 0;
 }
 
-static void sk_uncharge(void *owner, u32 size)
+static notrace void bpf_sk_storage_uncharge(void *owner, u32 size)
 {
 	struct sock *sk = owner;
 
@@ -74,13 +74,13 @@ static void sk_uncharge(void *owner, u32 size)
 }
 
 static const struct bpf_local_storage_type sk_storage_type = {
-	.fd_get = sk_fd_get,
-	.fd_put = sk_fd_put,
-	.storage = sk_storage,
-	.tryget = sk_tryget,
-	.put = sk_put,
-	.charge = sk_charge,
-	.uncharge = sk_uncharge,
+	.fd_get = bpf_sk_storage_fd_get,
+	.fd_put = bpf_sk_storage_fd_put,
+	.storage = bpf_sk_storage_ptr,
+	.tryget = bpf_sk_storage_tryget,
+	.put = bpf_sk_storage_put,
+	.charge = bpf_sk_storage_charge,
+	.uncharge = bpf_sk_storage_uncharge,
 	.slots = &sk_slots,
 };
 
@@ -92,7 +92,10 @@ static const struct bpf_local_storage_type sk_storage_type = {
  */
 void bpf_sk_storage_free(struct sock *sk)
 {
-	sk_uncharge(sk, bpf_local_storage_destroy(&sk->sk_bpf_storage));
+	u32 charge = bpf_local_storage_destroy(&sk->sk_bpf_storage);
+
+	if (charge)
+		bpf_sk_storage_uncharge(sk, charge);
 }
 
 /**
@@ -155,7 +158,7 @@ BPF_CALL_2(bpf_sk_storage_delete, struct bpf_map *, map, struct sock *, sk)
 }
 
 /* The last reference to a socket may be dropped here, for which these are no places. */
-static bool sk_put_allowed(void)
+static bool bpf_sk_storage_put_allowed(void)
 {
 	return !in_hardirq() && !in_nmi();
 }
@@ -163,7 +166,7 @@ static bool sk_put_allowed(void)
 BPF_CALL_4(bpf_sk_storage_get_tracing, struct bpf_map *, map, struct sock *, sk,
 	   void *, value, u64, flags)
 {
-	if (!sk_put_allowed())
+	if (!bpf_sk_storage_put_allowed())
 		return (unsigned long)NULL;
 
 	return (unsigned long)____bpf_sk_storage_get(map, sk, value, flags);
@@ -171,7 +174,7 @@ BPF_CALL_4(bpf_sk_storage_get_tracing, struct bpf_map *, map, struct sock *, sk,
 
 BPF_CALL_2(bpf_sk_storage_delete_tracing, struct bpf_map *, map, struct sock *, sk)
 {
-	return sk_put_allowed() ? ____bpf_sk_storage_delete(map, sk) : -EPERM;
+	return bpf_sk_storage_put_allowed() ? ____bpf_sk_storage_delete(map, sk) : -EPERM;
 }
 
 /* A program that traces these functions may not call them. */
