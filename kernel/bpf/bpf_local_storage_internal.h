@@ -110,6 +110,7 @@ static __always_inline bool bpf_local_storage_shut(struct bpf_local_storage *sto
  */
 static __always_inline void bpf_local_storage_part(struct bpf_local_storage_map *smap, void *owner)
 {
+	/* Pairs with the acquire in bpf_local_storage_destroy(). */
 	smp_store_release(smap->type->storage(owner), NULL);
 }
 

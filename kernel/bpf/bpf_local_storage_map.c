@@ -51,8 +51,8 @@ long bpf_local_storage_map_live(const struct bpf_local_storage_map *smap)
  * bpf_local_storage_map_count() - count an element on its map
  * @smap: the map, kept alive by the caller
  *
- * Any context. Atomic, as not every architecture's this_cpu_inc() is safe against NMI, but on a cache
- * line that other CPUs seldom want. Which CPU's count it is does not matter.
+ * Any context. Atomic, as this_cpu_inc() is not safe against NMI on every architecture; but on a
+ * cache line that other CPUs seldom want. Which CPU's count it is does not matter.
  */
 void bpf_local_storage_map_count(struct bpf_local_storage_map *smap)
 {

@@ -277,7 +277,8 @@ static void dismantle(struct rcu_head *head)
  *
  * No program or syscall may be creating, replacing or deleting a value of the owner, nor begin to.
  * The backends see to that: a socket has no reference left, which the helpers take; a task and a
- * cgroup had a grace period since they could be found; of an inode, this is its blob's RCU callback.
+ * cgroup had a grace period since they could be found; an inode's blob is in its RCU callback.
+ *
  * map_free of any of the maps may run at the same time. When this returns nobody touches the owner
  * any more, though some of its elements may still be waiting for a lock.
  *
