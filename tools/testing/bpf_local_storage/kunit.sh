@@ -17,7 +17,7 @@ smp=
 status=0
 box "$OUT/linux" "$OUT/build/kunit" sh -c '
 	cd /linux
-	export PYTHONDONTWRITEBYTECODE=1
+	export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 	exec timeout -k 5 2400 python3 tools/testing/kunit/kunit.py run --build_dir=/build --jobs="$1" \
 		--kunitconfig="$2" --make_options="CC=ccache gcc" --json=/out/kunit.json.new \
 		--timeout=600 $3' - "$JOBS" "$config" "$smp" < /dev/null > "$OUT/kunit.log" 2>&1 || status=$?

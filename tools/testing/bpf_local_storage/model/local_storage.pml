@@ -34,8 +34,14 @@
 #ifndef VISITORS		/* iterators over map B */
 #define VISITORS	0
 #endif
+#ifndef VALUES			/* what an owner starts with is from VALUES to 3: bits A and B */
+#define VALUES		0
+#endif
 #ifndef PROMPT			/* callbacks run as soon as their grace period is over */
 #define PROMPT		0
+#endif
+#ifndef SERIAL			/* does the second program have map A too? */
+#define SERIAL		0
 #endif
 #ifndef FREE_B			/* is map B freed too? */
 #define FREE_B		0
@@ -68,7 +74,7 @@
 hidden byte I1_freed_twice, I1_used_after_free, I1_left_over, I2_record_gone, I2_fields_left;
 hidden byte I3_owner_gone, I3_map_gone, I4_charge, I5_freed_on_list, I5_found_unlinked;
 hidden byte I7_lost_race;
-hidden byte i, lists;			/* scratch, inside one step */
+hidden byte i, j, lists;		/* scratch, inside one step */
 
 /* struct bpf_local_storage_elem */
 byte e_mem[NE];				/* UNUSED to FREED */
@@ -138,6 +144,99 @@ inline lowest(set, n)
 	}
 }
 
+/*
+ * selem_release(): the end of an element, in an RCU callback. Nobody may look at it any more, so
+ * what it was is forgotten here, for fewer states.
+ */
+inline release_elem(e, m)
+{
+	d_step {
+		m = map_of(e);
+		use_map(m);
+#ifdef BROKEN_COUNTED_OFF_EARLY
+		m_live[m]--;
+#else
+		elem_gone(e, m);
+#endif
+	}
+	d_step {
+#ifdef BROKEN_COUNTED_OFF_EARLY
+		elem_gone(e, m);
+#else
+		use_map(m);
+		m_live[m]--;
+#endif
+		m = 0
+	}
+}
+
+inline elem_gone(e, m)
+{
+	assert(!m_gone[m] || I2_record_gone);
+#ifndef BROKEN_FIELDS_FREED_EARLY
+	fields = fields & ~bit(e);
+#endif
+	e_mem[e] = FREED;
+	e_storage[e] = 0;
+	e_state[e] = 0;
+	of_b = of_b & ~bit(e)
+}
+
+inline storage_gone(s)
+{
+	s_mem[s] = FREED;
+	s_slot[s] = 0;
+	s_owner[s] = 0;
+	s_charge[s] = 0;
+	s_riders[s] = 0;
+	s_closed[s] = 0;
+	s_detached[s] = 0
+}
+
+/* With PROMPT, whatever may be freed by now is. */
+inline sweep()
+{
+#if PROMPT
+	for (i : 0 .. NS - 1) {
+		if
+		:: s_mem[i] == DYING && !s_gp[i] ->
+			for (j : 0 .. NE - 1) {
+				e_mem[j] = (s_riders[i] & bit(j) -> DYING : e_mem[j])
+			}
+			storage_gone(i)
+		:: else
+		fi
+	}
+	for (i : 0 .. NE - 1) {
+		if
+		:: e_mem[i] == DYING && !e_gp[i] ->
+			j = map_of(i);
+			elem_gone(i, j);
+			use_map(j);
+			m_live[j]--
+		:: else
+		fi
+	}
+#endif
+	i = 0;
+	j = 0
+}
+
+inline section_ends(who)
+{
+	d_step {
+		in_rcu = in_rcu & ~(who);
+		in_trace = in_trace & ~(who);
+		for (i : 0 .. NE - 1) {
+			e_gp[i] = e_gp[i] & ~(who);
+		}
+		for (i : 0 .. NS - 1) {
+			s_gp[i] = s_gp[i] & ~(who);
+		}
+		sweep()
+	}
+}
+
 /* bpf_selem_free(), bpf_selem_free_map(), bpf_selem_ride(): the one way out. */
 inline free_elem(e, how, sections)
 {
@@ -151,6 +250,7 @@ inline free_elem(e, how, sections)
 		assert(!(lists & bit(e)) || I5_freed_on_list);
 		e_mem[e] = how;
 		e_gp[e] = sections;
+		sweep()
 	}
 }
 
@@ -166,6 +266,7 @@ inline free_storage(s)
 #else
 		s_gp[s] = in_rcu | in_trace;
 #endif
+		sweep()
 	}
 }
 
@@ -218,60 +319,47 @@ inline give_up(e, held, mine)
 #endif
 }
 
-@@REL@@#define ELEM_READY(n)							\
-	:: atomic { n < NE && e_mem[n] == DYING && !e_gp[n] -> e = n }; release(e); e = NONE
+#if !PROMPT
+#define ELEM_READY(n)							\
+	:: atomic { n < NE && e_mem[n % NE] == DYING && !e_gp[n % NE] -> e = n % NE };	\
+		release_elem(e, m);					\
+		e = NONE
 #define STORAGE_READY(n)						\
-	:: atomic { n < NS && s_mem[n] == DYING && !s_gp[n] -> s = n }
+	:: n < NS && s_mem[n % NS] == DYING && !s_gp[n % NS] -> s = n % NS
 
 /* selem_free_cb(), storage_free_cb(): in any order, and as late as they like. */
 active proctype callbacks()
 {
-	byte e = NONE, s = NONE;
+	byte e = NONE, s = NONE, m;
 
 end:	do
 	ELEM_READY(0)
 	ELEM_READY(1)
-#if NE > 2
 	ELEM_READY(2)
-#endif
-#if NE > 3
 	ELEM_READY(3)
-#endif
-#if NE > 4
 	ELEM_READY(4)
-#endif
-#if NE > 5
 	ELEM_READY(5)
-#endif
-#if NE > 6
 	ELEM_READY(6)
-#endif
 	:: atomic {
 		if
 		STORAGE_READY(0)
-#if NS > 1
 		STORAGE_READY(1)
-#endif
-#if NS > 2
 		STORAGE_READY(2)
-#endif
-#if NS > 3
 		STORAGE_READY(3)
-#endif
-#if NS > 4
 		STORAGE_READY(4)
-#endif
 		fi
 	   };
 		do
 		:: s_riders[s] ->
 			atomic { lowest(s_riders[s], e); s_riders[s] = s_riders[s] & ~bit(e) };
-			release(e)
+			release_elem(e, m);
+			e = NONE
 		:: else -> break
 		od;
-		atomic { s_mem[s] = FREED; s = NONE; e = NONE }
+		atomic { storage_gone(s); s = NONE }
 	od
 }
+#endif
 
 /*
  * take_map_side(), then the end of bpf_selem_unlink_nofail() and what its two callers of the side
@@ -910,11 +998,7 @@ init
 
 	atomic {
 		for (o : 0 .. OWNERS - 1) {
-#if OPS0 + OPS1
-			select(values : 0 .. 3);
-#else
-			values = 3;
-#endif
+			select(values : VALUES .. 3);
 			o_storage[o] = NONE;
 			s_slot[o] = NONE;
 			if
@@ -959,7 +1043,8 @@ init
 		o_refs[OWNERS - 1]++;
 		m_refs[B]++;
 		running++;
-		run program(PROG1, OWNERS - 1, OPS1, bit(B));
+		m_refs[A] = m_refs[A] + SERIAL;
+		run program(PROG1, OWNERS - 1, OPS1, bit(B) + SERIAL);
 #endif
 #if VISITORS
 		m_refs[B]++;
