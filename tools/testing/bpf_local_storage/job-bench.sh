@@ -10,12 +10,13 @@ run() {
 		echo "@failed $?"
 }
 for type in socket task; do
-	for batch in 16 32 64; do
+	for batch in $BATCHES; do
 		run -p 1 local-storage-create --storage-type $type --batch-size $batch
 	done
 done
-for n in 1 10 16 17 24 32 100 1000; do
-	run -p 1 --nr_maps $n local-storage-cache-seq-get
-	run -p 1 --nr_maps $n local-storage-cache-int-get
+for n in $MAPS; do
+	for order in $ORDERS; do
+		run -p 1 --nr_maps $n local-storage-cache-$order-get
+	done
 done
 echo "=== end"

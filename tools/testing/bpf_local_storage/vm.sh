@@ -101,7 +101,7 @@ qemu "$accel" "${SMP:-2}" 4G "" -display none -serial file:/out/vm/$name/console
 pid=$!
 trap 'reap "$pid"' EXIT
 tail -n +1 --pid=$pid -s 0.5 -F "$dir/output" 2> /dev/null |
-	grep --line-buffered -E "${SHOW:-.}" | cut -c1-100 || true
+	grep --line-buffered -E "${SHOW:-.}" | sed -u 's/^\(.\{100\}\).*/\1/' || true
 status=0
 wait $pid || status=$?
 [[ -f $dir/status ]] && exit

@@ -43,7 +43,10 @@
 #ifndef SERIAL			/* does the second program have map A too? */
 #define SERIAL		0
 #endif
-#ifndef FREE_B			/* is map B freed too? */
+#ifndef FREE_A			/* which maps are freed? */
+#define FREE_A		1
+#endif
+#ifndef FREE_B
 #define FREE_B		0
 #endif
 
@@ -290,22 +293,30 @@ inline unlink_storage(s, e)
 }
 
 /*
- * bpf_local_storage_abandon(): close the gate, unless anybody but the caller is inside or destroy
- * was first. Then the storage stays the owner's, though it is empty.
+ * bpf_local_storage_shut() of a storage that was emptied: does the caller close the gate? Not if
+ * destroy was first, nor if anybody but the caller is inside: who is may touch the owner, and
+ * destroy waits only for those inside the storage that it finds. Then the storage, though empty,
+ * stays the owner's.
  */
-inline abandon(s, self, closer)
+inline shut(s, self, mine)
 {
 	d_step {
 		use_storage(s);
 #if defined(BROKEN_CLOSED_BY_TWO)
-		closer = 1;
+		mine = 1;
 #elif defined(BROKEN_VISITOR_LEFT_INSIDE)
-		closer = !s_closed[s];
+		mine = !s_closed[s];
 #else
-		closer = !s_closed[s] && s_gate[s] == self;
+		mine = !s_closed[s] && s_gate[s] == self;
 #endif
-		s_closed[s] = s_closed[s] || closer
+		s_closed[s] = s_closed[s] || mine
 	}
+}
+
+/* bpf_local_storage_part() */
+inline part(o)
+{
+	atomic { use_owner(o); o_storage[o] = NONE }
 }
 
 /* atomic_fetch_andnot() at the end of bpf_selem_unlink_nofail(): is the element the caller's? */
@@ -362,13 +373,15 @@ end:	do
 #endif
 
 /*
+ * stuck: dismantle() was refused a bucket's lock already and asks for no other.
+ *
  * take_map_side(), then the end of bpf_selem_unlink_nofail() and what its two callers of the side
  * of destroy, dismantle() and retry_selem(), do with the result.
  */
 inline give_up_storage_side(e, got, rides, on)
 {
 	if
-	:: atomic { !b_lock[map_of(e)] ->
+	:: atomic { !stuck && !b_lock[map_of(e)] ->
 		use_elem(e);
 		use_map(map_of(e));
 #ifdef BROKEN_SPLICE_IGNORED
@@ -381,7 +394,7 @@ inline give_up_storage_side(e, got, rides, on)
 		:: else
 		fi
 	   }
-	:: refused -> got = 0
+	:: refused || stuck -> got = 0; stuck = 1
 	fi;
 #ifdef BROKEN_FREED_WHILE_HASHED
 	got = (got -> got : MAP | STORAGE);
@@ -435,7 +448,7 @@ inline dismantle(s, e, got)
 			give_up_storage_side(e, got, true, s)
 		:: else -> break
 		od;
-		atomic { got = 0; e = NONE; free_storage(s) }
+		atomic { got = 0; e = NONE; stuck = 0; free_storage(s) }
 	:: else -> hand_over(orphan_s, s, got)
 	fi
 }
@@ -444,6 +457,7 @@ inline dismantle(s, e, got)
 proctype destroy(byte o)
 {
 	byte s, e = NONE, got, charge;
+	bool stuck;
 
 	atomic { !o_refs[o] -> in_rcu = in_rcu | DESTROY(o); s = o_storage[o] };
 	if
@@ -463,6 +477,7 @@ proctype destroy(byte o)
 #ifndef BROKEN_CHARGED_TWICE
 			charge = s_charge[s];
 #endif
+			o_storage[o] = NONE;
 			dismantle(s, e, got)
 		:: else -> charge = 0
 		fi
@@ -481,6 +496,7 @@ proctype destroy(byte o)
 active proctype worker()
 {
 	byte e = NONE, s = NONE, todo, got;
+	bool stuck;
 
 end:	do
 	:: atomic { kicked -> kicked = 0 };
@@ -490,7 +506,7 @@ end:	do
 		:: worker_e ->
 			atomic { lowest(worker_e, e); worker_e = worker_e & ~bit(e) };
 			give_up_storage_side(e, got, false, 0);
-			e = NONE
+			atomic { e = NONE; stuck = 0 }
 		:: todo ->
 			atomic { lowest(todo, s); todo = todo & ~bit(s) };
 			dismantle(s, e, got);
@@ -546,13 +562,13 @@ inline take_storage_side(m, e, held)
 		if
 		:: inside ->
 			if
-			:: last -> abandon(s, 1, last)
+			:: last -> shut(s, 1, last)
 			:: else
 			fi;
 			/* The owner's pointer goes last: who reads NULL there waits for nobody. */
 #ifdef BROKEN_POINTER_CLEARED_EARLY
 			if
-			:: last -> atomic { use_owner(s_owner[s]); o_storage[s_owner[s]] = NONE }
+			:: last -> part(s_owner[s])
 			:: else
 			fi;
 #endif
@@ -563,7 +579,7 @@ inline take_storage_side(m, e, held)
 			d_step { uncharge(s_owner[s], (last -> ELEM + STOR : ELEM)) };
 #ifndef BROKEN_POINTER_CLEARED_EARLY
 			if
-			:: last -> atomic { use_owner(s_owner[s]); o_storage[s_owner[s]] = NONE }
+			:: last -> part(s_owner[s])
 			:: else
 			fi;
 #endif
@@ -728,14 +744,14 @@ delete:		/* bpf_selem_unlink() */
 		fi;
 		atomic { unlink_storage(s, e); e_state[e] = 0; b_lock[m] = 0; last = !s_list[s] };
 		if
-		:: last -> abandon(s, 0, last)
+		:: last -> shut(s, 0, last)
 		:: else
 		fi;
 		atomic {
 			size = (last -> ELEM + STOR : ELEM);
 			s_charge[s] = s_charge[s] - size;
 			if
-			:: last -> use_owner(o); o_storage[o] = NONE
+			:: last -> part(o)
 			:: else
 			fi;
 			use_storage(s);
@@ -1051,8 +1067,10 @@ init
 		running++;
 		run visitor();
 #endif
+#if FREE_A
 		running++;
 		run map_free(A);
+#endif
 #if FREE_B
 		running++;
 		run map_free(B);
