@@ -210,7 +210,6 @@ long bpf_local_storage_map_delete_elem(struct bpf_map *map, void *key);
 #define BPF_LOCAL_STORAGE_MAP_OPS					\
 	.map_meta_equal = bpf_map_meta_equal,				\
 	.map_alloc_check = bpf_local_storage_map_alloc_check,		\
-	.map_free = bpf_local_storage_map_free,				\
 	.map_get_next_key = bpf_local_storage_map_get_next_key,		\
 	.map_lookup_elem = bpf_local_storage_map_lookup_elem,		\
 	.map_update_elem = bpf_local_storage_map_update_elem,		\

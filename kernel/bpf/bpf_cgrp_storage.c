@@ -77,6 +77,7 @@ static struct bpf_map *cgrp_storage_map_alloc(union bpf_attr *attr)
 const struct bpf_map_ops cgrp_storage_map_ops = {
 	BPF_LOCAL_STORAGE_MAP_OPS,
 	.map_alloc = cgrp_storage_map_alloc,
+	.map_free = bpf_local_storage_map_free,
 };
 
 const struct bpf_func_proto bpf_cgrp_storage_get_proto = {

@@ -102,6 +102,7 @@ static struct bpf_map *inode_storage_map_alloc(union bpf_attr *attr)
 const struct bpf_map_ops inode_storage_map_ops = {
 	BPF_LOCAL_STORAGE_MAP_OPS,
 	.map_alloc = inode_storage_map_alloc,
+	.map_free = bpf_local_storage_map_free,
 };
 
 BTF_ID_LIST_SINGLE(inode_btf_id, struct, inode)

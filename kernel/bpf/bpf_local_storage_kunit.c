@@ -61,7 +61,7 @@ static notrace void test_uncharge(void *owner, u32 size)
 	struct test_owner *o = owner;
 
 	/* Make what comes before and after it in the gate a little further apart. */
-	udelay(1);
+	udelay(5);
 	atomic_sub(size, &o->charged);
 }
 
@@ -610,6 +610,7 @@ static void refused_destroy_test(struct kunit *test)
 /* What one of two threads does, both beginning at the same time. */
 struct race {
 	struct bpf_local_storage_map **smap;
+	int nr_maps;
 	struct test_owner *o;
 	int (*fn)(struct race *race);
 	struct completion *start, done;
@@ -713,7 +714,7 @@ static int race_free_maps(struct race *race)
 {
 	int i;
 
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < race->nr_maps; i++)
 		bpf_local_storage_map_free(&race->smap[i]->map);
 
 	return 0;
@@ -723,7 +724,8 @@ static int race_destroy_owners(struct race *race)
 {
 	int i, left = 0;
 
-	for (i = 0; i < NR_OWNERS; i++) {
+	/* The latest first, as they are on a bucket. */
+	for (i = NR_OWNERS - 1; i >= 0; i--) {
 		owner_destroy(&race->o[i]);
 		left += atomic_read(&race->o[i].charged);
 		/* Nobody may look at the owner any more. */
@@ -744,12 +746,14 @@ static void race_teardown_test(struct kunit *test)
 	};
 	int i, j, round;
 
-	for (round = 0; round < 50; round++) {
-		for (j = 0; j < 4; j++)
+	/* With one map each element is its owner's last. */
+	for (round = 0; round < 100; round++) {
+		race[0].nr_maps = round % 2 ? 1 : ARRAY_SIZE(smap);
+		for (j = 0; j < race[0].nr_maps; j++)
 			smap[j] = map_new(test);
 		for (i = 0; i < NR_OWNERS; i++) {
 			owner_init(&o[i]);
-			for (j = 0; j < 4; j++)
+			for (j = 0; j < race[0].nr_maps; j++)
 				KUNIT_ASSERT_EQ(test, update(&o[i], smap[j], i, BPF_ANY, true), 0);
 		}
 		run_race(test, race);
@@ -839,7 +843,7 @@ static void fail_random_test(struct kunit *test)
 	struct bpf_local_storage_map *smap[4];
 	struct test_owner *o = owners_new(test);
 	struct race race[2] = {
-		{ .smap = smap, .fn = race_free_maps },
+		{ .smap = smap, .nr_maps = ARRAY_SIZE(smap), .fn = race_free_maps },
 		{ .o = o, .fn = race_destroy_owners },
 	};
 	int i, j, round;
@@ -876,7 +880,7 @@ static void fail_all_test(struct kunit *test)
 	struct bpf_local_storage_map *smap[4];
 	struct test_owner *o = owners_new(test);
 	struct race race[2] = {
-		{ .smap = smap, .fn = race_free_maps },
+		{ .smap = smap, .nr_maps = ARRAY_SIZE(smap), .fn = race_free_maps },
 		{ .o = o, .fn = race_let_go },
 	};
 	int i, j;

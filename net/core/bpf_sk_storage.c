@@ -201,9 +201,16 @@ static struct bpf_map *sk_storage_map_alloc(union bpf_attr *attr)
 	return bpf_local_storage_map_alloc(attr, &sk_storage_type);
 }
 
+/* By this name programs attach to the end of a map of this type. */
+static void bpf_sk_storage_map_free(struct bpf_map *map)
+{
+	bpf_local_storage_map_free(map);
+}
+
 const struct bpf_map_ops sk_storage_map_ops = {
 	BPF_LOCAL_STORAGE_MAP_OPS,
 	.map_alloc = sk_storage_map_alloc,
+	.map_free = bpf_sk_storage_map_free,
 };
 
 #define SK_STORAGE_GET_PROTO						\
