@@ -11,7 +11,7 @@ PACKAGES=gcc,make,flex,bison,bc,libelf-dev,libssl-dev,zlib1g-dev,libzstd-dev,lib
 PACKAGES+=,dwarves,ccache,git,python3,kmod,rsync,cpio,xz-utils,perl,qemu-system-x86
 PACKAGES+=,busybox-static,iproute2,iptables,iputils-ping,ethtool,procps,gawk,gnuplot-nox
 PACKAGES+=,sparse,spin,binutils-dev,libc6-dev,linux-libc-dev,bpftool,util-linux,patch
-PACKAGES+=,ca-certificates,openssl
+PACKAGES+=,ca-certificates,openssl,python3-ply,python3-git
 NEWER="clang-21 llvm-21 lld-21"
 
 # mirror: where this machine's own apt gets Debian from; nothing else is asked.
