@@ -16,7 +16,10 @@
  *    are two flavours, RCU and RCU Tasks Trace; a grace period of the second is one of the first.
  *  - Elements and storages are numbered and no number is used again, so that a stale one shows.
  *  - Map A has its place in slots[]; a value of map B is found by a walk of the storage's list.
- *  - Memory is sequentially consistent, and a map has one bucket and one count.
+ *  - Memory is sequentially consistent, and a map has one bucket and one count. Allocations do not
+ *    fail, updates have no flags, and no context interrupts another on its CPU.
+ *  - Whoever creates or deletes a value has references to the owner and to the map until it is done:
+ *    destroy and map_free begin when there is none left.
  *
  * A broken variant is selected with -DBROKEN_xxx: run.sh has them, with what each must violate.
  */
@@ -25,7 +28,7 @@
 #ifndef OWNERS
 #define OWNERS		1
 #endif
-#ifndef OPS0			/* operations of the sleepable program, which has maps A and B */
+#ifndef OPS0			/* operations of the sleepable program */
 #define OPS0		0
 #endif
 #ifndef OPS1			/* operations of the other program, on map B and the last owner */
@@ -34,14 +37,17 @@
 #ifndef VISITORS		/* iterators over map B */
 #define VISITORS	0
 #endif
-#ifndef VALUES			/* what an owner starts with is from VALUES to 3: bits A and B */
-#define VALUES		0
+#ifndef FEWEST			/* what an owner starts with: from FEWEST to MOST, bits A and B */
+#define FEWEST		0
+#endif
+#ifndef MOST
+#define MOST		3
 #endif
 #ifndef PROMPT			/* callbacks run as soon as their grace period is over */
 #define PROMPT		0
 #endif
-#ifndef SERIAL			/* does the second program have map A too? */
-#define SERIAL		0
+#ifndef MAPS0			/* which maps the sleepable program has: bits A and B */
+#define MAPS0		3
 #endif
 #ifndef FREE_A			/* which maps are freed? */
 #define FREE_A		1
@@ -75,7 +81,8 @@
 
 /* Names for the asserts to fail by; all zero. */
 hidden byte I1_freed_twice, I1_used_after_free, I1_left_over, I2_record_gone, I2_fields_left;
-hidden byte I3_owner_gone, I3_map_gone, I4_charge, I5_freed_on_list, I5_found_unlinked;
+hidden byte I3_owner_gone, I3_map_gone, I4_charge, I5_freed_on_list, I5_found_unlinked,
+	I5_not_on_list;
 hidden byte I7_lost_race;
 hidden byte i, j, lists;		/* scratch, inside one step */
 
@@ -373,10 +380,9 @@ end:	do
 #endif
 
 /*
- * stuck: dismantle() was refused a bucket's lock already and asks for no other.
- *
- * take_map_side(), then the end of bpf_selem_unlink_nofail() and what its two callers of the side
- * of destroy, dismantle() and retry_selem(), do with the result.
+ * take_map_side(), then the end of bpf_selem_unlink_nofail() and what its two callers on the side
+ * of destroy, dismantle() and retry_selem(), do with the result. stuck: dismantle() was refused a
+ * bucket's lock before and does not ask for another.
  */
 inline give_up_storage_side(e, got, rides, on)
 {
@@ -486,7 +492,6 @@ proctype destroy(byte o)
 	atomic {
 		section_ends(DESTROY(o));
 		uncharge(o, charge);
-		assert(!o_charge[o] || I4_charge);
 		o_gone[o] = 1;
 		running--
 	}
@@ -535,6 +540,12 @@ inline take_storage_side(m, e, held)
 		use_elem(e);
 		s = e_storage[e]
 	};
+#ifdef BROKEN_RETRIED_ON_THE_SPOT
+	do
+	:: s != NONE && s_detached[s] -> s = e_storage[e]
+	:: else -> break
+	od;
+#endif
 	if
 	:: s == NONE -> held = MAP
 	:: s != NONE ->
@@ -737,7 +748,7 @@ delete:		/* bpf_selem_unlink() */
 		if
 		:: atomic { !b_lock[m] ->
 			b_lock[m] = 1;
-			assert(b_list[m] & bit(e) || I5_freed_on_list);
+			assert(b_list[m] & bit(e) || I5_not_on_list);
 			b_list[m] = b_list[m] & ~bit(e)
 		   }
 		:: refused -> s_lock[s] = 0; goto finish
@@ -902,9 +913,10 @@ publish:	/* bpf_local_storage_alloc(), publish_storage() */
 		:: else
 		fi;
 		atomic {
-			assert(e_mem[e] == LIVE || I5_freed_on_list);
-			b_list[m] = b_list[m] | bit(e);
-			b_lock[m] = 0
+#ifndef BROKEN_PUBLISHED_UNLOCKED
+			b_lock[m] = 0;
+#endif
+			b_list[m] = b_list[m] | bit(e)
 		};
 
 inserted:
@@ -1003,6 +1015,9 @@ proctype watch()
 		for (i : 0 .. NS - 1) {
 			assert(s_mem[i] == UNUSED || s_mem[i] == FREED || I1_left_over)
 		};
+		for (i : 0 .. OWNERS - 1) {
+			assert(!o_charge[i] || I4_charge)
+		};
 		assert(!fields || I2_fields_left)
 	}
 }
@@ -1014,7 +1029,7 @@ init
 
 	atomic {
 		for (o : 0 .. OWNERS - 1) {
-			select(values : VALUES .. 3);
+			select(values : FEWEST .. MOST);
 			o_storage[o] = NONE;
 			s_slot[o] = NONE;
 			if
@@ -1050,17 +1065,16 @@ init
 		values = 0;
 #if OPS0
 		o_refs[0]++;
-		m_refs[A]++;
-		m_refs[B]++;
+		m_refs[A] = m_refs[A] + (MAPS0 & 1);
+		m_refs[B] = m_refs[B] + (MAPS0 >> 1);
 		running++;
-		run program(PROG0, 0, OPS0, bit(A) | bit(B));
+		run program(PROG0, 0, OPS0, MAPS0);
 #endif
 #if OPS1
 		o_refs[OWNERS - 1]++;
 		m_refs[B]++;
 		running++;
-		m_refs[A] = m_refs[A] + SERIAL;
-		run program(PROG1, OWNERS - 1, OPS1, bit(B) + SERIAL);
+		run program(PROG1, OWNERS - 1, OPS1, bit(B));
 #endif
 #if VISITORS
 		m_refs[B]++;
