@@ -416,7 +416,7 @@ int bpf_selem_unlink(struct bpf_local_storage_elem *selem)
 	unlinked = true;
 	owner = storage->owner;
 	size = smap->elem_size;
-	last = hlist_empty(&storage->list) && bpf_local_storage_shut(storage);
+	last = hlist_empty(&storage->list) && bpf_local_storage_shut(storage, 0);
 	if (last) {
 		size += sizeof(*storage);
 		bpf_local_storage_part(smap, owner);

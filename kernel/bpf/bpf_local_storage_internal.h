@@ -95,12 +95,16 @@ static inline bool bpf_local_storage_in_use(const struct bpf_local_storage *stor
 }
 
 /*
- * Shut the gate. True if it was open until now: then it is the caller who frees the storage. Who
- * waits for the storage's lock finds it shut, and looks at the owner again.
+ * Shut the gate of a storage that has become empty, if nobody but the caller is inside; @self is 1
+ * if the caller is, else 0. True if that was done: then it is the caller who frees the storage. Who
+ * waits for the storage's lock finds the gate shut, and looks at the owner again.
+ *
+ * With somebody else inside, the empty storage stays the owner's: destroy waits for those inside
+ * the gate of the storage it finds, so they must not be left behind in one that it does not find.
  */
-static __always_inline bool bpf_local_storage_shut(struct bpf_local_storage *storage)
+static __always_inline bool bpf_local_storage_shut(struct bpf_local_storage *storage, int self)
 {
-	return !(atomic_fetch_or(GATE_CLOSED, &storage->gate) & GATE_CLOSED);
+	return atomic_try_cmpxchg(&storage->gate, &self, GATE_CLOSED | self);
 }
 
 /*

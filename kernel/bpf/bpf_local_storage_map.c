@@ -67,7 +67,8 @@ void bpf_local_storage_map_count(struct bpf_local_storage_map *smap)
  */
 void bpf_local_storage_map_uncount(struct bpf_local_storage_map *smap)
 {
-	atomic_long_dec(raw_cpu_ptr(smap->live));
+	/* Whatever was done with the map comes before: pairs with the acquire in map_free. */
+	(void)atomic_long_fetch_dec_release(raw_cpu_ptr(smap->live));
 	/*
 	 * smap may be freed from here on. The barrier inside pairs with that of set_current_state()
 	 * in wait_event(): either map_free sees the new count or this sees map_free waiting.
@@ -171,6 +172,8 @@ void bpf_local_storage_map_free(struct bpf_map *map)
 		bpf_local_storage_map_unlink(smap);
 		wait_event_idle(map_free_wait, !bpf_local_storage_map_live(smap));
 	}
+	/* Pairs with the release in bpf_local_storage_map_uncount(). */
+	smp_acquire__after_ctrl_dep();
 
 	/* No storage's slot holds an element of this map any more: another may have its number. */
 	ida_free(smap->type->slots, smap->slot);

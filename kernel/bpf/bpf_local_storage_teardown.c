@@ -70,7 +70,7 @@ notrace void bpf_local_storage_leave(struct bpf_local_storage *storage)
 /* Shut the gate for good. Returns whether it was open until now. */
 static bool close_gate(struct bpf_local_storage *storage)
 {
-	bool was_open = bpf_local_storage_shut(storage);
+	bool was_open = !(atomic_fetch_or(GATE_CLOSED, &storage->gate) & GATE_CLOSED);
 
 	/*
 	 * Nobody gets in any more, and who is inside runs a few instructions with IRQs off on
@@ -116,7 +116,7 @@ static int take_storage_side(struct bpf_local_storage_elem *selem)
 	if (owner) {
 		size = smap->elem_size;
 		/* If destroy shuts the gate behind us, it has the storage, and its charge. */
-		last = hlist_empty(&storage->list) && bpf_local_storage_shut(storage);
+		last = hlist_empty(&storage->list) && bpf_local_storage_shut(storage, 1);
 		if (last)
 			size += sizeof(*storage);
 		/* Not outside: once the gate is shut, destroy returns what is left here. */
