@@ -71,6 +71,16 @@ def kunit(path):
     return res or [('kunit', 'no tests')]
 
 
+def model(path):
+    """[(name, status)] of every run of the model"""
+    try:
+        lines = open(path).read().splitlines()
+    except OSError:
+        lines = []
+    return [m.groups() for m in (re.match(r'(\w+) .*: (ok|FAILED)', x) for x in lines) if m] \
+        or [('model', 'did not run')]
+
+
 def main():
     out, runs = sys.argv[1], sys.argv[2:]
     count = {'passed': 0, 'failed': 0, 'skipped': 0}
@@ -84,6 +94,14 @@ def main():
             notes.append((what, 'KUnit', name, status))
     good = sum(s == 'PASS' for _, s in cases)
     print(f'\nKUnit on user-mode Linux: {good} of {len(cases)} cases pass\n')
+
+    runs_of_model = model(f'{out}/model.txt')
+    for name, status in runs_of_model:
+        count['passed' if status == 'ok' else 'failed'] += 1
+        if status != 'ok':
+            notes.append(('failed', 'model', name, status))
+    good = sum(s == 'ok' for _, s in runs_of_model)
+    print(f'model of who frees what: {good} of {len(runs_of_model)} runs as expected\n')
 
     tables = [parse(f'{out}/vm/tests-{r}/output') for r in runs]
     stock = tables[0]

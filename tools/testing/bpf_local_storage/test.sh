@@ -11,6 +11,7 @@ STOCK='' "$HERE/kernel.sh" vm
 "$HERE/selftests.sh" stock ours
 "$HERE/test-vm.sh" stock
 "$HERE/test-vm.sh" ours
+"$HERE/model.sh" || true
 "$HERE/kunit.sh" || rm -f "$OUT"/kunit.{json,complaints}
 STOCK='' DEBUG=1 "$HERE/kernel.sh" vm
 "$HERE/selftests.sh" ours-debug
