@@ -37,8 +37,10 @@ probe() {
 qemu() {
 	local accel=$1 smp=$2 mem=$3 cmdline=$4
 	shift 4
-	local limit=${*: -1} args=("${@:1:$#-1}") cpu=max
-	[[ $accel != kvm ]] || cpu=host
+	# Not five-level page tables: while the boot CPU's feature bits are being read anew, KASAN
+	# takes an interrupt's stack for wild memory then.
+	local limit=${*: -1} args=("${@:1:$#-1}") cpu=max,la57=off
+	[[ $accel != kvm ]] || cpu=host,la57=off
 	[[ $accel != tcg ]] || accel=tcg,thread=multi,tb-size=512
 	# One guest instruction is one nanosecond: times that come out the same on every run.
 	[[ -z ${ICOUNT:-} ]] || args+=(-icount "shift=0,sleep=off")
