@@ -37,8 +37,8 @@ probe() {
 qemu() {
 	local accel=$1 smp=$2 mem=$3 cmdline=$4
 	shift 4
-	# Not five-level page tables: while the boot CPU's feature bits are being read anew, KASAN
-	# takes an interrupt's stack for wild memory then.
+	# Not five-level page tables: an early interrupt, while the boot CPU's feature bits are being
+	# read anew, makes KASAN take per-CPU data for wild memory.
 	local limit=${*: -1} args=("${@:1:$#-1}") cpu=max,la57=off
 	[[ $accel != kvm ]] || cpu=host,la57=off
 	[[ $accel != tcg ]] || accel=tcg,thread=multi,tb-size=512
