@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Reads what the test steps left in out/ and says what passed.
 
-results.py OUT RUN...: the first run is the stock kernel, by which the others are judged. Every
-subtest that passes there must pass on ours; what fails or is skipped on both is listed and
-counted as skipped, with the reason. Exit status 1 if anything failed.
+results.py OUT KERNEL...: the first kernel is stock, by which the others are judged. Every subtest
+of the base that passes there must pass on ours; what fails or is skipped on both is listed and
+counted as skipped, with the reason. Our own tests have to pass on ours; what they say of stock
+is shown beside it. Exit status 1 if anything failed.
 """
 import fnmatch
 import json
@@ -12,6 +13,8 @@ import os
 import re
 import sys
 
+# What a test of ours reports: "measured: <what>: <value>"
+MEASURED = re.compile(r'^(?:\[[^]]*\] )?measured: (.*): (.*)$')
 LINE = re.compile(r'^#\d+(?:/\d+)?\s+(\S+?)(?:/(.*))?:(OK|FAIL|SKIP)(.*)$')
 
 
@@ -54,6 +57,28 @@ def judge(stock, ours):
     return 'failed', f'{ours or "did not run"}, on stock: {stock or "did not run"}'
 
 
+def judge_own(ours):
+    if ours in ('OK', 'SKIP'):
+        return ('passed', '') if ours == 'OK' else ('skipped', 'see the output for the reason')
+    return 'failed', ours or 'did not run'
+
+
+def measured(path):
+    return dict(m.groups() for m in map(MEASURED.match, open(path, errors='replace')) if m)
+
+
+def show(title, tables, kernels):
+    """The table of what passed where"""
+    names = sorted({t for table in tables for t, _ in table})
+    print(f'{title:36}' + ''.join(f'{k:>14}' for k in kernels))
+    for test in names + ['all']:
+        row = f'{test:36}'
+        for table in tables:
+            subs = [v for (t, _), v in table.items() if test in (t, 'all')]
+            row += f'{subs.count("OK")}/{len(subs)}'.rjust(14)
+        print(row)
+
+
 def kunit(path):
     """[(name, status)] of every case in kunit.py's JSON"""
     res = []
@@ -82,7 +107,7 @@ def model(path):
 
 
 def main():
-    out, runs = sys.argv[1], sys.argv[2:]
+    out, kernels = sys.argv[1], sys.argv[2:]
     count = {'passed': 0, 'failed': 0, 'skipped': 0}
     notes = []
 
@@ -103,46 +128,52 @@ def main():
     good = sum(s == 'ok' for _, s in runs_of_model)
     print(f'model of who frees what: {good} of {len(runs_of_model)} runs as expected\n')
 
-    tables = [parse(f'{out}/vm/tests-{r}/output') for r in runs]
-    stock = tables[0]
-    names = sorted({t for table in tables for t, _ in table})
-    print(f'{"selftest (passed/all)":36}' + ''.join(f'{r:>14}' for r in runs))
-    for test in names:
-        row = f'{test:36}'
-        for table in tables:
-            subs = [v for (t, _), v in table.items() if t == test]
-            row += f'{subs.count("OK")}/{len(subs)}'.rjust(14)
-        print(row)
-    row = f'{"all":36}'
-    for table in tables:
-        row += f'{list(table.values()).count("OK")}/{len(table)}'.rjust(14)
-    print(row)
-
-    for run, table in zip(runs[1:], tables[1:]):
-        for unit in sorted(set(stock) | set(table), key=str):
-            what, why = judge(stock.get(unit), table.get(unit))
+    tables = [parse(f'{out}/vm/tests-{k}/output') for k in kernels]
+    show('selftest (passed/all)', tables, kernels)
+    for kernel, table in zip(kernels[1:], tables[1:]):
+        for unit in sorted(set(tables[0]) | set(table), key=str):
+            what, why = judge(tables[0].get(unit), table.get(unit))
             count[what] += 1
             if what != 'passed':
-                notes.append((what, run, '/'.join(filter(None, unit)), why))
+                notes.append((what, kernel, '/'.join(filter(None, unit)), why))
+
+    tables = [parse(f'{out}/vm/own-{k}/output') for k in kernels]
+    print()
+    show('our own (passed/all)', tables, kernels)
+    for kernel, table in zip(kernels[1:], tables[1:]):
+        for unit in sorted(set(tables[0]) | set(table), key=str):
+            what, why = judge_own(table.get(unit))
+            count[what] += 1
+            if what != 'passed':
+                notes.append((what, kernel, '/'.join(filter(None, unit)), why))
+    values = [measured(f'{out}/vm/own-{k}/output') for k in kernels]
+    print(f'\n{"measured by our own":50}' + ''.join(f'{k:>16}' for k in kernels))
+    for what in dict.fromkeys(w for v in values[::-1] for w in v):
+        print(f'{what:50}' + ''.join(f'{v.get(what, "-"):>16}' for v in values))
+    print()
 
     # The kernel's own complaints: check_log of lib.sh has picked the lines.
-    for run in ['kunit'] + runs:
-        path = f'{out}/vm/tests-{run}/complaints' if run in runs else f'{out}/kunit.complaints'
+    # Stock's are not ours to answer for.
+    logs = {'kunit': f'{out}/kunit.complaints'}
+    for kernel in kernels:
+        for tests in 'tests', 'own':
+            logs[f'{tests}, {kernel}'] = f'{out}/vm/{tests}-{kernel}/complaints'
+    for name, path in logs.items():
         lines = open(path, errors='replace').read().splitlines() if os.path.exists(path) else ['?']
-        print(f'kernel log, {run}: ' + (f'{len(lines)} complaints' if lines else 'clean'))
+        print(f'kernel log, {name}: ' + (f'{len(lines)} complaints' if lines else 'clean'))
         for line in lines[:8]:
             print(f'    {line[:110]}')
-        if run != runs[0]:
+        if not name.endswith(f', {kernels[0]}'):
             count['failed' if lines else 'passed'] += 1
             if lines:
-                notes.append(('failed', run, 'kernel log', lines[0][:80]))
+                notes.append(('failed', name, 'kernel log', lines[0][:80]))
 
     for what in 'failed', 'skipped':
         these = [n for n in notes if n[0] == what]
         if these:
             print(f'\n{what}:')
         for _, run, name, why in these:
-            print(f'  {run + ":":12} {name}: {why}')
+            print(f'  {run + ":":18} {name}: {why}')
     print(f'\nlogs: {os.environ.get("SHOWN_OUT", out)}')
     print('{passed} passed, {failed} failed, {skipped} skipped'.format(**count))
     return 1 if count['failed'] or not count['passed'] else 0

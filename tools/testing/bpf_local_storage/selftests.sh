@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Builds the base's own selftests, unmodified, once and against the stock kernel: test_progs with
-# the tests of tests.list, test_maps, bench. Then the selftests' modules for each kernel named
-# as argument. All in out/selftests and out/build/*.
+# Builds the base's own selftests, unmodified, with ours beside them, once and against the stock
+# kernel: test_progs with the tests of tests.list and own.list, test_maps, bench. Then the
+# selftests' modules for each kernel named as argument. All in out/selftests and out/build/*.
 . "$(dirname "$0")/lib.sh"
 check_vars
 stock_source
@@ -10,8 +10,12 @@ dir=$OUT/selftests
 mkdir -p "$dir"
 lock "$dir.lock"
 log=$OUT/selftests.log
-id=$(echo "$SRC"; cat "$HERE/selftests.sh" "$HERE/tests.list" "$OUT/build/stock/.config")
+own=$(cd "$REPO" && find tools/testing/selftests -type f)
+id=$(echo "$SRC"; cd "$REPO"; cat "$HERE"/{selftests.sh,tests.list,own.list} $own \
+	"$OUT/build/stock/.config" | sha256sum)
 if [[ $(cat "$dir/.done" 2> /dev/null) != "$id" ]]; then
+	"$HERE/tree.sh"
+	echo "$own" > "$OUT/.selftests.own"
 	say "selftests: building (log: $log)"
 	box "$SRC" "$dir" bash -c '
 	set -e
@@ -27,9 +31,11 @@ if [[ $(cat "$dir/.done" 2> /dev/null) != "$id" ]]; then
 	mkdir -p /build/include
 	ln -sfn /out/build/stock/include/generated /build/include/generated
 	cd /build/tools/testing/selftests/bpf
-	for t in $(sed "/^#/d; s,.* ,,; s,/.*,," /bls/tests.list); do
+	rm -f prog_tests/*.c
+	for t in $(sed "/^#/d; /^test_maps$/d; s,.* ,,; s,/.*,," /bls/tests.list); do
 		cp -p /linux/tools/testing/selftests/bpf/prog_tests/$t.c prog_tests/
 	done
+	rsync -a --files-from=/out/.selftests.own /out/linux/ /build/
 	# test_maps begins with hash and array maps, an hour under an emulator: on request only.
 	rm -f map_tests/[!s]*.c
 	sed -i "s/^\trun_all_tests();/\tif (getenv(\"ALL_MAPS\")) run_all_tests();/" test_maps.c
@@ -45,8 +51,9 @@ if [[ $(cat "$dir/.done" 2> /dev/null) != "$id" ]]; then
 	make+=" VMLINUX_BTF=/out/build/stock/vmlinux BPF_STRICT_BUILD=0 SKIP_DOCS=1 TEST_KMODS="
 	make+=" LSKELS=map_ptr_kern.c LSKELS_SIGNED= LSKELS_EXTRA= LINKED_SKELS="
 	$make test_progs test_maps bench
-	for p in test_progs test_maps bench; do
-		[ -x $p ] || { echo "error: $p was not built"; exit 1; }
+	# make leaves out, without a word of failure, what does not compile.
+	for p in test_progs test_maps bench $(ls prog_tests/*.c | sed "s,.*/\(.*\)c,\1test.o,"); do
+		[ -e $p ] || { echo "error: $p was not built"; exit 1; }
 	done
 	' - "$JOBS" > "$log" 2>&1 || {
 		grep -m5 -E 'error:|Error |\*\*\*' "$log" >&2 || tail -5 "$log" >&2

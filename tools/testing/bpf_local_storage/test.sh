@@ -9,17 +9,20 @@ need_disk "$OUT" 15
 STOCK=1 "$HERE/kernel.sh" vm
 STOCK='' "$HERE/kernel.sh" vm
 "$HERE/selftests.sh" stock ours
-"$HERE/test-vm.sh" stock
-"$HERE/test-vm.sh" ours
+for kernel in stock ours; do
+	"$HERE/test-vm.sh" $kernel tests
+	"$HERE/test-vm.sh" $kernel own
+done
 "$HERE/model.sh" || true
 "$HERE/kunit.sh" || rm -f "$OUT"/kunit.{json,complaints}
 STOCK='' DEBUG=1 "$HERE/kernel.sh" vm
 "$HERE/selftests.sh" ours-debug
-"$HERE/test-vm.sh" ours-debug
+"$HERE/test-vm.sh" ours-debug tests
+"$HERE/test-vm.sh" ours-debug own
 
 status=0
 box "" "" env SHOWN_OUT="$OUT" python3 /bls/results.py /out stock ours ours-debug |
 	tee "$OUT/test.txt" || status=$?
 # Ours is run anew by the next `make test`; only an interrupted one goes on.
-rm -f "$OUT"/vm/tests-ours*/id
+rm -f "$OUT"/vm/{tests,own}-ours*/id
 exit $status
