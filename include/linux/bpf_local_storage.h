@@ -16,8 +16,17 @@
 #include <linux/types.h>
 #include <asm/rqspinlock.h>
 
-/* Maps with a slot number below this are found in the storage itself. */
+/* Maps with a slot number below this are found in the storage itself, others two arrays away. */
 #define BPF_LOCAL_STORAGE_SLOTS	16
+
+/* Slots of a chunk: fills 512 bytes. */
+#define BPF_LOCAL_STORAGE_CHUNK							\
+	((512 - sizeof(struct bpf_local_storage_array)) / sizeof(void *))
+
+/* How many maps of a type there can be: a full directory fills what kmalloc_nolock() can give. */
+#define BPF_LOCAL_STORAGE_MAX_MAPS						\
+	(BPF_LOCAL_STORAGE_SLOTS + BPF_LOCAL_STORAGE_CHUNK *			\
+	 ((KMALLOC_MAX_CACHE_SIZE - sizeof(struct bpf_local_storage_array)) / sizeof(void *)))
 
 struct bpf_local_storage;
 
@@ -92,9 +101,21 @@ struct bpf_local_storage_elem {
 	struct bpf_local_storage_data sdata ____cacheline_aligned;
 };
 
+/* A directory of chunks, or a chunk of slots. Freed with the storage, or when a larger one follows. */
+struct bpf_local_storage_array {
+	struct rcu_head rcu;
+	u32 nr;
+	bool from_bpf_ma;
+	union {
+		DECLARE_FLEX_ARRAY(struct bpf_local_storage_array __rcu *, chunks);
+		DECLARE_FLEX_ARRAY(struct bpf_local_storage_data __rcu *, slots);
+	};
+};
+
 /* The values of one owner. */
 struct bpf_local_storage {
 	struct bpf_local_storage_data __rcu *slots[BPF_LOCAL_STORAGE_SLOTS];
+	struct bpf_local_storage_array __rcu *dir;	/* of the slots beyond; grown under lock */
 	struct hlist_head list;		/* elements, through snode */
 	void *owner;			/* only inside the gate, or where the owner is pinned */
 	struct llist_node *riders;	/* elements that are freed together with the storage */
@@ -119,9 +140,34 @@ static inline struct bpf_local_storage_map *bpf_local_storage_map(struct bpf_map
 	return container_of(map, struct bpf_local_storage_map, map);
 }
 
-struct bpf_local_storage_data *
-bpf_local_storage_lookup_list(struct bpf_local_storage *storage,
-			      struct bpf_local_storage_map *smap);
+/**
+ * bpf_local_storage_slot() - where a storage has a map's value
+ * @storage: the storage
+ * @slot: the map's slot number
+ *
+ * Any context, under rcu_read_lock() or rcu_read_lock_trace(). A chunk stays for as long as the
+ * storage does; it may be found through a directory that has just been replaced by a larger one.
+ *
+ * Return: the slot, or NULL if the storage has none of this number, so has no value of the map.
+ */
+static __always_inline struct bpf_local_storage_data __rcu **
+bpf_local_storage_slot(struct bpf_local_storage *storage, u32 slot)
+{
+	struct bpf_local_storage_array *dir, *chunk;
+
+	if (likely(slot < BPF_LOCAL_STORAGE_SLOTS))
+		return &storage->slots[slot];
+
+	slot -= BPF_LOCAL_STORAGE_SLOTS;
+	dir = rcu_dereference_check(storage->dir, bpf_rcu_lock_held());
+	if (!dir || slot / BPF_LOCAL_STORAGE_CHUNK >= dir->nr)
+		return NULL;
+
+	chunk = rcu_dereference_check(dir->chunks[slot / BPF_LOCAL_STORAGE_CHUNK],
+				      bpf_rcu_lock_held());
+
+	return chunk ? &chunk->slots[slot % BPF_LOCAL_STORAGE_CHUNK] : NULL;
+}
 
 /**
  * bpf_local_storage_lookup() - find a map's value in an owner's storage
@@ -129,7 +175,7 @@ bpf_local_storage_lookup_list(struct bpf_local_storage *storage,
  * @smap: the map, kept alive by the caller
  *
  * Any context, under rcu_read_lock() or rcu_read_lock_trace(), which is also for how long the
- * result may be used. Takes no lock.
+ * result may be used. Takes no lock and walks no list, however many maps there are.
  *
  * A slot number belongs to one live map and is given back only after the last element of that map
  * is freed. So whatever a slot holds is of the map that has the number: nothing to compare.
@@ -139,10 +185,9 @@ bpf_local_storage_lookup_list(struct bpf_local_storage *storage,
 static __always_inline struct bpf_local_storage_data *
 bpf_local_storage_lookup(struct bpf_local_storage *storage, struct bpf_local_storage_map *smap)
 {
-	if (likely(smap->slot < BPF_LOCAL_STORAGE_SLOTS))
-		return rcu_dereference_check(storage->slots[smap->slot], bpf_rcu_lock_held());
+	struct bpf_local_storage_data __rcu **slot = bpf_local_storage_slot(storage, smap->slot);
 
-	return bpf_local_storage_lookup_list(storage, smap);
+	return slot ? rcu_dereference_check(*slot, bpf_rcu_lock_held()) : NULL;
 }
 
 static __always_inline struct bpf_local_storage_data *

@@ -24,37 +24,6 @@
  */
 #define INSERT_TURNS	128
 
-/* The owner's storage came or went: look again. Never leaves insert_selem(). */
-#define LOOK_AGAIN	(-EAGAIN)
-
-/**
- * bpf_local_storage_lookup_list() - find a value whose map's number has no place in the storage
- * @storage: the owner's storage
- * @smap: the map, kept alive by the caller
- *
- * Context as for bpf_local_storage_lookup().
- *
- * Return: the value, or NULL.
- */
-struct bpf_local_storage_data *
-bpf_local_storage_lookup_list(struct bpf_local_storage *storage,
-			      struct bpf_local_storage_map *smap)
-{
-	struct bpf_local_storage_elem *selem;
-
-	/*
-	 * The walk passes over other maps' elements. When such a map goes, its elements are freed
-	 * after a grace period of RCU, not of RCU Tasks Trace: a sleepable program has to be an
-	 * RCU reader here too. The result is of the caller's own map and needs no such thing.
-	 */
-	guard(rcu)();
-	hlist_for_each_entry_rcu(selem, &storage->list, snode)
-		if (SDATA(selem)->smap == smap)
-			return SDATA(selem);
-
-	return NULL;
-}
-
 static int check_flags(const struct bpf_local_storage_data *old, u64 map_flags)
 {
 	map_flags &= ~(u64)BPF_F_LOCK;
@@ -82,10 +51,8 @@ static void selem_set_storage(struct bpf_local_storage_elem *selem,
 static void selem_set_slot(struct bpf_local_storage *storage,
 			   struct bpf_local_storage_elem *selem)
 {
-	u32 slot = SDATA(selem)->smap->slot;
-
-	if (slot < BPF_LOCAL_STORAGE_SLOTS)
-		rcu_assign_pointer(storage->slots[slot], SDATA(selem));
+	rcu_assign_pointer(*bpf_local_storage_slot(storage, SDATA(selem)->smap->slot),
+			   SDATA(selem));
 }
 
 /**
@@ -98,14 +65,11 @@ static void selem_set_slot(struct bpf_local_storage *storage,
 void bpf_selem_unlink_storage(struct bpf_local_storage *storage,
 			      struct bpf_local_storage_elem *selem)
 {
-	u32 slot = SDATA(selem)->smap->slot;
-
 	hlist_del_rcu(&selem->snode);
-	if (slot < BPF_LOCAL_STORAGE_SLOTS)
-		RCU_INIT_POINTER(storage->slots[slot], NULL);
+	RCU_INIT_POINTER(*bpf_local_storage_slot(storage, SDATA(selem)->smap->slot), NULL);
 }
 
-/* Make @storage, with @selem as all it holds, the owner's. */
+/* Make @storage, with @selem as all it holds and its slot reserved, the owner's. */
 static int publish_storage(struct bpf_local_storage __rcu **ptr,
 			   struct bpf_local_storage *storage,
 			   struct bpf_local_storage_elem *selem)
@@ -216,7 +180,8 @@ insert_selem(void *owner, struct bpf_local_storage_elem *selem, u64 map_flags)
 			/* Closed, and yet the owner's: destroy did that. */
 			sdata = ERR_PTR(-ENOENT);
 		} else if (storage) {
-			sdata = link_selem(storage, selem, map_flags, &old);
+			err = bpf_local_storage_reserve(storage, smap, owner);
+			sdata = err ? ERR_PTR(err) : link_selem(storage, selem, map_flags, &old);
 			gone = storage;
 		} else {
 			err = check_flags(NULL, map_flags);
@@ -226,6 +191,8 @@ insert_selem(void *owner, struct bpf_local_storage_elem *selem, u64 map_flags)
 				if (err)
 					fresh = NULL;
 			}
+			if (!err)
+				err = bpf_local_storage_reserve(fresh, smap, owner);
 			if (!err)
 				err = publish_storage(ptr, fresh, selem);
 			if (!err)
@@ -418,7 +385,7 @@ int bpf_selem_unlink(struct bpf_local_storage_elem *selem)
 	size = smap->elem_size;
 	last = hlist_empty(&storage->list) && bpf_local_storage_shut(storage, 0);
 	if (last) {
-		size += sizeof(*storage);
+		size = storage->mem_charge;
 		bpf_local_storage_part(smap, owner);
 	}
 	storage->mem_charge -= size;

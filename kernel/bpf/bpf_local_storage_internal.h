@@ -12,6 +12,7 @@ enum bpf_local_storage_site {
 	BLS_PUBLISH_BUCKET,
 	BLS_UPDATE_STORAGE,
 	BLS_UPDATE_BUCKET,
+	BLS_GROW_STORAGE,
 	BLS_DELETE_STORAGE,
 	BLS_DELETE_BUCKET,
 	BLS_DESTROY_STORAGE,
@@ -118,6 +119,9 @@ static __always_inline void bpf_local_storage_part(struct bpf_local_storage_map 
 	smp_store_release(smap->type->storage(owner), NULL);
 }
 
+/* The owner's storage came or went: look again. Never leaves insert_selem(). */
+#define LOOK_AGAIN	(-EAGAIN)
+
 /* bpf_local_storage.c: the lists and what a lock on them allows */
 int bpf_selem_unlink(struct bpf_local_storage_elem *selem);
 void bpf_selem_unlink_storage(struct bpf_local_storage *storage,
@@ -135,6 +139,15 @@ void bpf_local_storage_free(struct bpf_local_storage *storage, struct llist_node
 void bpf_local_storage_discard(struct bpf_local_storage *storage,
 			       struct bpf_local_storage_map *smap, void *owner);
 void bpf_selem_ride(struct bpf_local_storage_elem *selem, struct llist_node **riders);
+
+void *bpf_local_storage_zalloc(struct bpf_local_storage_map *smap, size_t size, bool *from_bpf_ma);
+void bpf_local_storage_kfree(void *p, bool from_bpf_ma);
+void bpf_local_storage_free_after_gp(struct rcu_head *head, rcu_callback_t func);
+
+/* bpf_local_storage_slots.c: the slots that the storage itself has no room for */
+int bpf_local_storage_reserve(struct bpf_local_storage *storage,
+			      struct bpf_local_storage_map *smap, void *owner);
+void bpf_local_storage_free_slots(struct bpf_local_storage *storage);
 
 /* bpf_local_storage_map.c: the count of a map's elements */
 long bpf_local_storage_map_live(const struct bpf_local_storage_map *smap);

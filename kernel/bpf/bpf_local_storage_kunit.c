@@ -168,6 +168,35 @@ static u32 cost(struct bpf_local_storage_map *smap, int nr_values)
 	return sizeof(struct bpf_local_storage) + nr_values * smap->elem_size;
 }
 
+/* What an owner pays for slots outside the storage. */
+static u32 slots_cost(struct test_owner *o)
+{
+	struct bpf_local_storage *storage = rcu_dereference_protected(o->storage, 1);
+	struct bpf_local_storage_array *dir;
+	u32 i, size;
+
+	dir = storage ? rcu_dereference_protected(storage->dir, 1) : NULL;
+	if (!dir)
+		return 0;
+
+	size = struct_size(dir, chunks, dir->nr);
+	for (i = 0; i < dir->nr; i++)
+		if (rcu_access_pointer(dir->chunks[i]))
+			size += struct_size(dir, slots, BPF_LOCAL_STORAGE_CHUNK);
+
+	return size;
+}
+
+/* Have a map found elsewhere: before it has values. */
+static void map_renumber(struct kunit *test, struct bpf_local_storage_map *smap, u32 slot)
+{
+	int ret = ida_alloc_range(&test_slots, slot, slot, GFP_KERNEL);
+
+	KUNIT_ASSERT_EQ(test, ret, slot);
+	ida_free(&test_slots, smap->slot);
+	smap->slot = slot;
+}
+
 /* How many elements are left after what was freed is really gone. */
 static long live(struct bpf_local_storage_map *smap)
 {
@@ -489,7 +518,8 @@ static void map_free_test(struct kunit *test)
 	bpf_local_storage_map_free(&other->map);
 }
 
-#define NR_MAPS	40
+/* Past the storage's own slots, two chunks and a directory of one entry. */
+#define NR_MAPS	(BPF_LOCAL_STORAGE_SLOTS + 2 * BPF_LOCAL_STORAGE_CHUNK + 5)
 
 /* More maps than a storage has slots, and the numbers of maps that are gone. */
 static void many_maps_test(struct kunit *test)
@@ -523,6 +553,54 @@ static void many_maps_test(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, live(smap[i]), 0);
 		bpf_local_storage_map_free(&smap[i]->map);
 	}
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&test_slots));
+}
+
+/* The directory grows with values in it, and is paid for; so is a chunk. */
+static void far_slots_test(struct kunit *test)
+{
+	static const u32 number[] = {
+		BPF_LOCAL_STORAGE_SLOTS + 5 * BPF_LOCAL_STORAGE_CHUNK - 1,
+		BPF_LOCAL_STORAGE_SLOTS,
+		BPF_LOCAL_STORAGE_SLOTS - 1,
+		BPF_LOCAL_STORAGE_MAX_MAPS - 1,
+		BPF_LOCAL_STORAGE_SLOTS + 5 * BPF_LOCAL_STORAGE_CHUNK,
+	};
+	struct bpf_local_storage_map *smap[ARRAY_SIZE(number)];
+	struct test_owner o;
+	int i, j, charged;
+
+	owner_init(&o);
+	for (i = 0; i < ARRAY_SIZE(smap); i++) {
+		smap[i] = map_new(test);
+		map_renumber(test, smap[i], number[i]);
+	}
+
+	for (i = 0; i < ARRAY_SIZE(smap); i++) {
+		KUNIT_EXPECT_NULL(test, get(&o, smap[i], 0));
+		/* Without room for the slots there is no value, and nothing is left behind. */
+		charged = atomic_read(&o.charged);
+		if (number[i] >= BPF_LOCAL_STORAGE_SLOTS) {
+			o.limit = charged + cost(smap[i], 1);
+			KUNIT_EXPECT_EQ(test, update(&o, smap[i], i, BPF_ANY, false), -ENOMEM);
+			KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), charged);
+			o.limit = INT_MAX;
+		}
+		KUNIT_EXPECT_EQ(test, update(&o, smap[i], i, BPF_ANY, false), 0);
+		KUNIT_EXPECT_EQ(test, atomic_read(&o.charged),
+				cost(smap[i], i + 1) + slots_cost(&o));
+		for (j = 0; j <= i; j++) {
+			KUNIT_ASSERT_NOT_NULL(test, get(&o, smap[j], 0));
+			KUNIT_EXPECT_EQ(test, get(&o, smap[j], 0)->num, j);
+		}
+	}
+	for (i = 0; i < ARRAY_SIZE(smap); i++) {
+		KUNIT_EXPECT_EQ(test, delete(&o, smap[i]), 0);
+		KUNIT_EXPECT_NULL(test, get(&o, smap[i], 0));
+	}
+	KUNIT_EXPECT_EQ(test, atomic_read(&o.charged), 0);
+	for (i = 0; i < ARRAY_SIZE(smap); i++)
+		bpf_local_storage_map_free(&smap[i]->map);
 	KUNIT_EXPECT_TRUE(test, ida_is_empty(&test_slots));
 }
 
@@ -654,7 +732,8 @@ static void run_race(struct kunit *test, struct race *race)
 		wait_for_completion(&race[i].done);
 }
 
-#define RACE_TURNS	20000
+/* 400,000 creations and deletions in all. */
+#define RACE_TURNS	100000
 
 /* Creates and deletes the owner's only value: its storage comes and goes all the time. */
 static int race_create_delete(struct race *race)
@@ -678,7 +757,7 @@ static int race_create_delete(struct race *race)
 		failed += err && err != -ENOENT;
 		prog_exit();
 		/* Who frees as fast as this has to let RCU keep up. */
-		if (i % 256 == 255)
+		if (i % 1024 == 1023)
 			rcu_barrier_tasks_trace();
 	}
 
@@ -693,6 +772,7 @@ static void race_create_delete_test(struct kunit *test)
 	int i;
 
 	owner_init(&o);
+	map_renumber(test, smap[1], BPF_LOCAL_STORAGE_SLOTS);
 	for (i = 0; i < 2; i++) {
 		race[i].smap = smap;
 		race[i].o = &o;
@@ -782,6 +862,7 @@ static void all_operations(struct kunit *test)
 	struct test_owner o[3];
 	int i, j, err, there;
 
+	map_renumber(test, smap[1], BPF_LOCAL_STORAGE_SLOTS);
 	for (i = 0; i < ARRAY_SIZE(o); i++) {
 		owner_init(&o[i]);
 		for (j = 0; j < ARRAY_SIZE(smap); j++) {
@@ -794,7 +875,8 @@ static void all_operations(struct kunit *test)
 				KUNIT_EXPECT_EQ(test, get(&o[i], smap[j], 0)->num, 2);
 		}
 		there = !!get(&o[i], smap[0], 0) + !!get(&o[i], smap[1], 0);
-		KUNIT_EXPECT_EQ(test, atomic_read(&o[i].charged), there ? cost(smap[0], there) : 0);
+		KUNIT_EXPECT_EQ(test, atomic_read(&o[i].charged),
+				(there ? cost(smap[0], there) : 0) + slots_cost(&o[i]));
 	}
 
 	/* The first owner loses its values one by one, the second is destroyed with them. */
@@ -919,6 +1001,7 @@ static struct kunit_case local_storage_cases[] = {
 	KUNIT_CASE(clone_test),
 	KUNIT_CASE(map_free_test),
 	KUNIT_CASE(many_maps_test),
+	KUNIT_CASE(far_slots_test),
 	KUNIT_CASE(refused_lock_test),
 	KUNIT_CASE(refused_destroy_test),
 	KUNIT_CASE_SLOW(race_create_delete_test),

@@ -140,7 +140,7 @@ struct bpf_map *bpf_local_storage_map_alloc(union bpf_attr *attr,
 	if (!smap->live)
 		goto free_buckets;
 
-	ret = ida_alloc(type->slots, GFP_USER);
+	ret = ida_alloc_max(type->slots, BPF_LOCAL_STORAGE_MAX_MAPS - 1, GFP_USER);
 	if (ret < 0)
 		goto free_live;
 	smap->slot = ret;

@@ -29,8 +29,17 @@ static bool interrupted_unknown(void)
 	return in_nmi() || irqs_disabled();
 }
 
-/* Zeroed memory, from where the context allows. */
-static void *storage_zalloc(struct bpf_local_storage_map *smap, size_t size, bool *from_bpf_ma)
+/**
+ * bpf_local_storage_zalloc() - zeroed memory, from where the context allows
+ * @smap: the map on whose behalf
+ * @size: how much
+ * @from_bpf_ma: set to what bpf_local_storage_kfree() has to be told
+ *
+ * Any context.
+ *
+ * Return: the memory, or NULL.
+ */
+void *bpf_local_storage_zalloc(struct bpf_local_storage_map *smap, size_t size, bool *from_bpf_ma)
 {
 	void *p;
 
@@ -60,7 +69,14 @@ static void *storage_zalloc(struct bpf_local_storage_map *smap, size_t size, boo
 	return p;
 }
 
-static void storage_kfree(void *p, bool from_bpf_ma)
+/**
+ * bpf_local_storage_kfree() - give back what bpf_local_storage_zalloc() gave
+ * @p: the memory, or NULL
+ * @from_bpf_ma: as it was set then
+ *
+ * RCU callback context.
+ */
+void bpf_local_storage_kfree(void *p, bool from_bpf_ma)
 {
 	/* An RCU callback: bottom halves are off, so there is no migration here either. */
 	if (from_bpf_ma)
@@ -91,7 +107,7 @@ bpf_selem_alloc(struct bpf_local_storage_map *smap, void *owner, void *value, bo
 	if (err)
 		return ERR_PTR(err);
 
-	selem = storage_zalloc(smap, smap->elem_size, &from_bpf_ma);
+	selem = bpf_local_storage_zalloc(smap, smap->elem_size, &from_bpf_ma);
 	if (!selem) {
 		bpf_local_storage_uncharge(smap, owner, smap->elem_size);
 		return ERR_PTR(-ENOMEM);
@@ -129,7 +145,7 @@ bpf_local_storage_alloc(struct bpf_local_storage_map *smap, void *owner)
 	if (err)
 		return ERR_PTR(err);
 
-	storage = storage_zalloc(smap, sizeof(*storage), &from_bpf_ma);
+	storage = bpf_local_storage_zalloc(smap, sizeof(*storage), &from_bpf_ma);
 	if (!storage) {
 		bpf_local_storage_uncharge(smap, owner, sizeof(*storage));
 		return ERR_PTR(-ENOMEM);
@@ -152,7 +168,7 @@ static void selem_release(struct bpf_local_storage_elem *selem)
 	struct bpf_local_storage_map *smap = SDATA(selem)->smap;
 
 	bpf_obj_free_fields(smap->map.record, SDATA(selem)->data);
-	storage_kfree(selem, selem->from_bpf_ma);
+	bpf_local_storage_kfree(selem, selem->from_bpf_ma);
 	bpf_local_storage_map_uncount(smap);
 }
 
@@ -172,7 +188,8 @@ static void storage_free_cb(struct rcu_head *rcu)
 		node = node->next;
 		selem_free_cb(rider);
 	}
-	storage_kfree(storage, storage->from_bpf_ma);
+	bpf_local_storage_free_slots(storage);
+	bpf_local_storage_kfree(storage, storage->from_bpf_ma);
 }
 
 /* What was freed where RCU must not be called. The func of a queued rcu_head is the callback. */
@@ -198,12 +215,16 @@ static DEFINE_PER_CPU(struct free_queue, free_queues) = {
 	.work = IRQ_WORK_INIT(free_queue_flush),
 };
 
-/*
- * In NMI, or with IRQs off on the way in, code below us may hold the locks of RCU or of what an
- * RCU callback's enqueueing wakes. An irq_work interrupts none of these: they are taken with IRQs
- * off.
+/**
+ * bpf_local_storage_free_after_gp() - call back once no program can hold a thing any more
+ * @head: in the thing, which nobody can find from here on
+ * @func: what frees it
+ *
+ * Any context. In NMI, or with IRQs off on the way in, code below us may hold the locks of RCU or
+ * of what an RCU callback's enqueueing wakes. An irq_work interrupts none of these: they are taken
+ * with IRQs off.
  */
-static void free_after_gp(struct rcu_head *head, rcu_callback_t func)
+void bpf_local_storage_free_after_gp(struct rcu_head *head, rcu_callback_t func)
 {
 	struct free_queue *q;
 
@@ -228,7 +249,7 @@ static void free_after_gp(struct rcu_head *head, rcu_callback_t func)
  */
 void bpf_selem_free(struct bpf_local_storage_elem *selem)
 {
-	free_after_gp(&selem->rcu, selem_free_cb);
+	bpf_local_storage_free_after_gp(&selem->rcu, selem_free_cb);
 }
 
 /**
@@ -283,7 +304,7 @@ void bpf_selem_ride(struct bpf_local_storage_elem *selem, struct llist_node **ri
 void bpf_local_storage_free(struct bpf_local_storage *storage, struct llist_node *riders)
 {
 	storage->riders = riders;
-	free_after_gp(&storage->rcu, storage_free_cb);
+	bpf_local_storage_free_after_gp(&storage->rcu, storage_free_cb);
 }
 
 /**
@@ -297,6 +318,7 @@ void bpf_local_storage_free(struct bpf_local_storage *storage, struct llist_node
 void bpf_local_storage_discard(struct bpf_local_storage *storage,
 			       struct bpf_local_storage_map *smap, void *owner)
 {
-	bpf_local_storage_uncharge(smap, owner, sizeof(*storage));
+	/* But for the element, which bpf_selem_alloc() charged. */
+	bpf_local_storage_uncharge(smap, owner, storage->mem_charge - smap->elem_size);
 	bpf_local_storage_free(storage, NULL);
 }

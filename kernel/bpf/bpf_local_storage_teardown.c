@@ -30,6 +30,9 @@
 /* How soon to try again what a lock was refused for: who has the lock needs microseconds. */
 #define RETRY_DELAY	1
 
+/* After this long without success somebody should know. */
+#define STUCK		(5 * HZ)
+
 /**
  * bpf_local_storage_enter() - pass the gate, to touch the owner of a storage
  * @storage: a storage, kept from being freed by RCU
@@ -118,7 +121,7 @@ static int take_storage_side(struct bpf_local_storage_elem *selem)
 		/* If destroy shuts the gate behind us, it has the storage, and its charge. */
 		last = hlist_empty(&storage->list) && bpf_local_storage_shut(storage, 1);
 		if (last)
-			size += sizeof(*storage);
+			size = storage->mem_charge;
 		/* Not outside: once the gate is shut, destroy returns what is left here. */
 		storage->mem_charge -= size;
 		bpf_local_storage_uncharge(smap, owner, size);
@@ -212,6 +215,7 @@ static void hand_over(struct rcu_head *head, rcu_callback_t retry)
 static void orphans_retry(struct work_struct *work)
 {
 	struct llist_node *node = llist_del_all(&orphans);
+	static unsigned long since;	/* when all was last well; only this work item's */
 
 	while (node) {
 		struct rcu_head *head = node_to_rcu_head(node);
@@ -220,6 +224,14 @@ static void orphans_retry(struct work_struct *work)
 		head->func(head);
 		cond_resched();
 	}
+
+	if (llist_empty(&orphans))
+		since = 0;
+	else if (!since)
+		since = jiffies;
+	else if (time_after(jiffies, since + STUCK))
+		pr_warn_ratelimited("bpf local storage: values of owners that are gone wait for locks, for %lu s now\n",
+				    (jiffies - since) / HZ);
 }
 
 static void retry_selem(struct rcu_head *head)
@@ -245,6 +257,8 @@ static void dismantle(struct rcu_head *head)
 	unsigned long flags;
 	int ret = 0;
 
+	/* For the slots of the storage, which nobody can grow any more. */
+	guard(rcu)();
 	if (bpf_local_storage_lock(&storage->lock, &flags, BLS_DESTROY_STORAGE)) {
 		hand_over(head, dismantle);
 		return;
@@ -338,6 +352,7 @@ static void unlink_list(struct hlist_head *list, struct hlist_head *kept)
 void bpf_local_storage_map_unlink(struct bpf_local_storage_map *smap)
 {
 	u32 nr_buckets = 1U << smap->bucket_log;
+	unsigned long since = jiffies;
 	HLIST_HEAD(kept);
 	bool again;
 	u32 i;
@@ -369,5 +384,9 @@ void bpf_local_storage_map_unlink(struct bpf_local_storage_map *smap)
 		again |= !hlist_empty(&kept);
 		if (again)
 			schedule_timeout_idle(RETRY_DELAY);
+		if (again && time_after(jiffies, since + STUCK))
+			pr_warn_ratelimited("bpf local storage: map %u is gone, but %ld values wait for locks, for %lu s now\n",
+					    smap->map.id, bpf_local_storage_map_live(smap),
+					    (jiffies - since) / HZ);
 	} while (again);
 }

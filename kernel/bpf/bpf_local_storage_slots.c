@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * BPF local storage: the slots of maps whose number has no place in the storage itself.
+ *
+ * A storage that needs such a slot has a directory, whose entries are chunks of slots; only the
+ * chunks that some map of its own falls into. Both are arrays of pointers. A chunk stays where it
+ * is until the storage is freed. The directory is replaced by a larger one when a number is beyond
+ * it, and readers that still have the old one find the same chunks there.
+ *
+ * What is added is charged to the owner, as part of the storage.
+ */
+#include <linux/bpf.h>
+#include <linux/log2.h>
+#include <linux/overflow.h>
+
+#include "bpf_local_storage_internal.h"
+
+static u32 array_size_of(u32 nr)
+{
+	return offsetof(struct bpf_local_storage_array, slots[nr]);
+}
+
+/* The entries of a directory that has at least @nr, without leaving any of its memory unused. */
+static u32 dir_entries(u32 nr)
+{
+	return (roundup_pow_of_two(array_size_of(nr)) - array_size_of(0)) / sizeof(void *);
+}
+
+static struct bpf_local_storage_array *array_alloc(struct bpf_local_storage_map *smap, u32 nr)
+{
+	struct bpf_local_storage_array *array;
+	bool from_bpf_ma;
+
+	array = bpf_local_storage_zalloc(smap, array_size_of(nr), &from_bpf_ma);
+	if (array) {
+		array->nr = nr;
+		array->from_bpf_ma = from_bpf_ma;
+	}
+
+	return array;
+}
+
+static void array_free_cb(struct rcu_head *rcu)
+{
+	struct bpf_local_storage_array *array;
+
+	array = container_of(rcu, struct bpf_local_storage_array, rcu);
+	bpf_local_storage_kfree(array, array->from_bpf_ma);
+}
+
+/* @array is off the storage, or never was on it, or NULL. */
+static void array_free(struct bpf_local_storage_array *array)
+{
+	if (array)
+		bpf_local_storage_free_after_gp(&array->rcu, array_free_cb);
+}
+
+/**
+ * bpf_local_storage_reserve() - see to it that a storage has a slot for a map
+ * @storage: the storage
+ * @smap: the map, kept alive by the caller
+ * @owner: the storage's owner, kept alive by the caller
+ *
+ * Any context. RCU or RCU Tasks Trace read lock held.
+ *
+ * Return: 0, LOOK_AGAIN if the storage is no longer the owner's, -ENOMEM, also if the owner's limit
+ * is reached, or -EDEADLK or -ETIMEDOUT from the storage's lock.
+ */
+int bpf_local_storage_reserve(struct bpf_local_storage *storage,
+			      struct bpf_local_storage_map *smap, void *owner)
+{
+	struct bpf_local_storage_array *dir, *chunk, *larger = NULL;
+	unsigned long flags;
+	u32 i, size, nr = 0;
+	int err;
+
+	if (likely(bpf_local_storage_slot(storage, smap->slot)))
+		return 0;
+
+	i = (smap->slot - BPF_LOCAL_STORAGE_SLOTS) / BPF_LOCAL_STORAGE_CHUNK;
+	size = array_size_of(BPF_LOCAL_STORAGE_CHUNK);
+	dir = rcu_dereference_check(storage->dir, bpf_rcu_lock_held());
+	if (!dir || i >= dir->nr) {
+		nr = dir_entries(i + 1);
+		size += array_size_of(nr);
+	}
+
+	err = bpf_local_storage_charge(smap, owner, size);
+	if (err)
+		return err;
+
+	err = -ENOMEM;
+	chunk = array_alloc(smap, BPF_LOCAL_STORAGE_CHUNK);
+	if (nr)
+		larger = array_alloc(smap, nr);
+	if (!chunk || (nr && !larger))
+		goto free;
+
+	err = bpf_local_storage_lock(&storage->lock, &flags, BLS_GROW_STORAGE);
+	if (err)
+		goto free;
+
+	if (!bpf_local_storage_in_use(storage)) {
+		err = LOOK_AGAIN;
+		goto unlock;
+	}
+
+	/* Others may have grown it meanwhile, but never shrunk it. */
+	dir = rcu_dereference_protected(storage->dir, true);
+	storage->mem_charge += size;
+	if (!dir || i >= dir->nr) {
+		if (dir)
+			memcpy(larger->chunks, dir->chunks, flex_array_size(dir, chunks, dir->nr));
+		rcu_assign_pointer(storage->dir, larger);
+		swap(dir, larger);
+	}
+	if (!rcu_access_pointer(dir->chunks[i])) {
+		rcu_assign_pointer(dir->chunks[i], chunk);
+		chunk = NULL;
+	}
+	/* What is left over: a directory, be it the old one or not needed after all, and a chunk. */
+	size = (larger ? array_size_of(larger->nr) : 0) + (chunk ? array_size_of(chunk->nr) : 0);
+	storage->mem_charge -= size;
+unlock:
+	bpf_local_storage_unlock(&storage->lock, flags);
+free:
+	bpf_local_storage_uncharge(smap, owner, size);
+	array_free(chunk);
+	array_free(larger);
+
+	return err;
+}
+
+/**
+ * bpf_local_storage_free_slots() - free what bpf_local_storage_reserve() added
+ * @storage: a storage that nobody can reach any more
+ *
+ * RCU callback context.
+ */
+void bpf_local_storage_free_slots(struct bpf_local_storage *storage)
+{
+	struct bpf_local_storage_array *dir = rcu_dereference_protected(storage->dir, true);
+	struct bpf_local_storage_array *chunk;
+	u32 i;
+
+	if (!dir)
+		return;
+
+	for (i = 0; i < dir->nr; i++) {
+		chunk = rcu_dereference_protected(dir->chunks[i], true);
+		if (chunk)
+			bpf_local_storage_kfree(chunk, chunk->from_bpf_ma);
+	}
+	bpf_local_storage_kfree(dir, dir->from_bpf_ma);
+}
