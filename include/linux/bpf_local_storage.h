@@ -101,7 +101,7 @@ struct bpf_local_storage_elem {
 	struct bpf_local_storage_data sdata ____cacheline_aligned;
 };
 
-/* A directory of chunks, or a chunk of slots. Freed with the storage, or when a larger one follows. */
+/* A directory of chunks, or a chunk of slots. Goes with the storage, or for a larger directory. */
 struct bpf_local_storage_array {
 	struct rcu_head rcu;
 	u32 nr;

@@ -48,7 +48,7 @@ static void selem_set_storage(struct bpf_local_storage_elem *selem,
 	atomic_set(&selem->state, SELEM_MAP | SELEM_STORAGE);
 }
 
-static void selem_set_slot(struct bpf_local_storage *storage,
+static __always_inline void selem_set_slot(struct bpf_local_storage *storage,
 			   struct bpf_local_storage_elem *selem)
 {
 	rcu_assign_pointer(*bpf_local_storage_slot(storage, SDATA(selem)->smap->slot),

@@ -145,13 +145,33 @@ void bpf_local_storage_kfree(void *p, bool from_bpf_ma);
 void bpf_local_storage_free_after_gp(struct rcu_head *head, rcu_callback_t func);
 
 /* bpf_local_storage_slots.c: the slots that the storage itself has no room for */
-int bpf_local_storage_reserve(struct bpf_local_storage *storage,
-			      struct bpf_local_storage_map *smap, void *owner);
+int bpf_local_storage_grow(struct bpf_local_storage *storage,
+			   struct bpf_local_storage_map *smap, void *owner);
 void bpf_local_storage_free_slots(struct bpf_local_storage *storage);
+
+/* See to it that the storage has a slot for the map. Context and errors as for growing it. */
+static inline int bpf_local_storage_reserve(struct bpf_local_storage *storage,
+					    struct bpf_local_storage_map *smap, void *owner)
+{
+	if (likely(bpf_local_storage_slot(storage, smap->slot)))
+		return 0;
+
+	return bpf_local_storage_grow(storage, smap, owner);
+}
 
 /* bpf_local_storage_map.c: the count of a map's elements */
 long bpf_local_storage_map_live(const struct bpf_local_storage_map *smap);
-void bpf_local_storage_map_count(struct bpf_local_storage_map *smap);
+
+/*
+ * Count an element on its map, which the caller keeps alive. Any context. Atomic, as this_cpu_inc()
+ * is not safe against NMI on every architecture; but on a cache line that other CPUs seldom want.
+ * Which CPU's count it is does not matter.
+ */
+static inline void bpf_local_storage_map_count(struct bpf_local_storage_map *smap)
+{
+	atomic_long_inc(raw_cpu_ptr(smap->live));
+}
+
 void bpf_local_storage_map_uncount(struct bpf_local_storage_map *smap);
 
 /* bpf_local_storage_teardown.c: destroy and map_free */

@@ -48,18 +48,6 @@ long bpf_local_storage_map_live(const struct bpf_local_storage_map *smap)
 }
 
 /**
- * bpf_local_storage_map_count() - count an element on its map
- * @smap: the map, kept alive by the caller
- *
- * Any context. Atomic, as this_cpu_inc() is not safe against NMI on every architecture; but on a
- * cache line that other CPUs seldom want. Which CPU's count it is does not matter.
- */
-void bpf_local_storage_map_count(struct bpf_local_storage_map *smap)
-{
-	atomic_long_inc(raw_cpu_ptr(smap->live));
-}
-
-/**
  * bpf_local_storage_map_uncount() - count an element off its map
  * @smap: the map, not to be touched any more afterwards
  *

@@ -56,7 +56,7 @@ static void array_free(struct bpf_local_storage_array *array)
 }
 
 /**
- * bpf_local_storage_reserve() - see to it that a storage has a slot for a map
+ * bpf_local_storage_grow() - add a map's slot to a storage that has none for it
  * @storage: the storage
  * @smap: the map, kept alive by the caller
  * @owner: the storage's owner, kept alive by the caller
@@ -66,16 +66,13 @@ static void array_free(struct bpf_local_storage_array *array)
  * Return: 0, LOOK_AGAIN if the storage is no longer the owner's, -ENOMEM, also if the owner's limit
  * is reached, or -EDEADLK or -ETIMEDOUT from the storage's lock.
  */
-int bpf_local_storage_reserve(struct bpf_local_storage *storage,
-			      struct bpf_local_storage_map *smap, void *owner)
+int bpf_local_storage_grow(struct bpf_local_storage *storage,
+			   struct bpf_local_storage_map *smap, void *owner)
 {
 	struct bpf_local_storage_array *dir, *chunk, *larger = NULL;
 	unsigned long flags;
 	u32 i, size, nr = 0;
 	int err;
-
-	if (likely(bpf_local_storage_slot(storage, smap->slot)))
-		return 0;
 
 	i = (smap->slot - BPF_LOCAL_STORAGE_SLOTS) / BPF_LOCAL_STORAGE_CHUNK;
 	size = array_size_of(BPF_LOCAL_STORAGE_CHUNK);
@@ -118,7 +115,7 @@ int bpf_local_storage_reserve(struct bpf_local_storage *storage,
 		rcu_assign_pointer(dir->chunks[i], chunk);
 		chunk = NULL;
 	}
-	/* What is left over: a directory, be it the old one or not needed after all, and a chunk. */
+	/* What is left over: the old directory, or one that is not needed after all; a chunk. */
 	size = (larger ? array_size_of(larger->nr) : 0) + (chunk ? array_size_of(chunk->nr) : 0);
 	storage->mem_charge -= size;
 unlock:
@@ -132,7 +129,7 @@ free:
 }
 
 /**
- * bpf_local_storage_free_slots() - free what bpf_local_storage_reserve() added
+ * bpf_local_storage_free_slots() - free what bpf_local_storage_grow() added
  * @storage: a storage that nobody can reach any more
  *
  * RCU callback context.
