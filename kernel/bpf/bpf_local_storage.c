@@ -49,7 +49,7 @@ static void selem_set_storage(struct bpf_local_storage_elem *selem,
 }
 
 static __always_inline void selem_set_slot(struct bpf_local_storage *storage,
-			   struct bpf_local_storage_elem *selem)
+					   struct bpf_local_storage_elem *selem)
 {
 	rcu_assign_pointer(*bpf_local_storage_slot(storage, SDATA(selem)->smap->slot),
 			   SDATA(selem));
