@@ -19,11 +19,11 @@ if [[ -n $LINUX ]]; then
 		need_disk "$OUT" 8
 		say "copying $LINUX"
 	}
-	rsync -a --delete --exclude=/.git --exclude=/out --exclude=/.config --exclude=/vmlinux \
-		--exclude='*.o' --exclude='*.ko' --exclude='*.a' --exclude='.*.cmd' \
-		--exclude=/include/config --exclude=/include/generated \
-		--exclude='/arch/*/include/generated' "$LINUX/" "$OUT/base/" ||
-		die "cannot copy $LINUX (is rsync there?)"
+	box "$LINUX" "" rsync -a --delete --exclude=/.git --exclude=/out --exclude=/.config \
+		--exclude=/vmlinux --exclude='*.o' --exclude='*.ko' --exclude='*.a' \
+		--exclude='.*.cmd' --exclude=/include/config --exclude=/include/generated \
+		--exclude='/arch/*/include/generated' /linux/ /out/base/ ||
+		die "cannot copy $LINUX"
 	echo "$id" > "$OUT/base.id"
 	BASE=$OUT/base
 fi
@@ -38,8 +38,13 @@ if [[ $(cat "$TREE/.base-id" 2> /dev/null) != "$id" ]]; then
 	echo "$id" > "$TREE.new/.base-id"
 	mv "$TREE.new" "$TREE"
 elif [[ -n $LINUX ]]; then
-	rsync -a --delete --exclude=/.git --exclude=/.base-id --exclude-from=<(
-		sed 's,^,/,' "$OUT/.tree.touched" 2> /dev/null) "$BASE/" "$TREE/"
+	# Not what we touched, nor folders that are only ours.
+	while read -r f; do
+		echo "/$f"
+		[[ -d $BASE/${f%/*} ]] || echo "/${f%/*}/"
+	done < "$OUT/.tree.touched" > "$OUT/.tree.exclude"
+	box "" "" rsync -a --delete --exclude=/.git --exclude=/.base-id \
+		--exclude-from=/out/.tree.exclude /out/base/ /out/linux/
 fi
 
 # 1. What the touched files must look like, beside the tree.
