@@ -13,20 +13,26 @@
 #include <linux/idr.h>
 #include <linux/llist.h>
 #include <linux/rculist.h>
+#include <linux/refcount.h>
 #include <linux/types.h>
 #include <asm/rqspinlock.h>
 
-/* Maps with a slot number below this are found in the storage itself, others two arrays away. */
-#define BPF_LOCAL_STORAGE_SLOTS	16
-
-/* Slots of a chunk: fills 512 bytes. */
-#define BPF_LOCAL_STORAGE_CHUNK							\
-	((512 - sizeof(struct bpf_local_storage_array)) / sizeof(void *))
+/*
+ * Where a storage has a map's value, by the map's slot number: the first few are in the storage
+ * itself, so few that it fits 256 bytes together with a first value of 64; some more are one array
+ * away, of 128 bytes; the others two, in chunks of 512.
+ */
+#define BPF_LOCAL_STORAGE_ARRAY(_BYTES)						\
+	(((_BYTES) - sizeof(struct bpf_local_storage_array)) / sizeof(void *))
+#define BPF_LOCAL_STORAGE_SLOTS	4
+#define BPF_LOCAL_STORAGE_NEAR	BPF_LOCAL_STORAGE_ARRAY(128)
+#define BPF_LOCAL_STORAGE_FAR	(BPF_LOCAL_STORAGE_SLOTS + BPF_LOCAL_STORAGE_NEAR)
+#define BPF_LOCAL_STORAGE_CHUNK	BPF_LOCAL_STORAGE_ARRAY(512)
 
 /* How many maps of a type there can be: a full directory fills what kmalloc_nolock() can give. */
 #define BPF_LOCAL_STORAGE_MAX_MAPS						\
-	(BPF_LOCAL_STORAGE_SLOTS + BPF_LOCAL_STORAGE_CHUNK *			\
-	 ((KMALLOC_MAX_CACHE_SIZE - sizeof(struct bpf_local_storage_array)) / sizeof(void *)))
+	(BPF_LOCAL_STORAGE_FAR + BPF_LOCAL_STORAGE_CHUNK *			\
+	 BPF_LOCAL_STORAGE_ARRAY(KMALLOC_MAX_CACHE_SIZE))
 
 struct bpf_local_storage;
 
@@ -73,6 +79,7 @@ struct bpf_local_storage_map {
 	u32 bucket_log;
 	u32 elem_size;
 	u32 slot;			/* unique among the live maps of the type */
+	bool joint;			/* an owner's first value is allocated with its storage */
 	atomic_long_t __percpu *live;	/* elements whose memory is not yet given back */
 };
 
@@ -95,13 +102,13 @@ struct bpf_local_storage_elem {
 	struct bpf_local_storage __rcu *storage;	/* NULL once destroy has taken snode off */
 	struct rcu_head rcu;		/* its way out, or its place in a queue before that */
 	atomic_t state;
-	u32 bucket:31;			/* index, kept: the storage it was chosen by may go first */
+	u32 bucket:30;			/* index, kept: the storage it was chosen by may go first */
+	u32 joint:1;			/* allocated with the storage before it */
 	u32 from_bpf_ma:1;
-	/* The rest is cold for a lookup, which starts here. */
-	struct bpf_local_storage_data sdata ____cacheline_aligned;
+	struct bpf_local_storage_data sdata;
 };
 
-/* A directory of chunks, or a chunk of slots. Goes with the storage, or for a larger directory. */
+/* A directory of chunks, or slots. Goes with the storage, or for a larger directory. */
 struct bpf_local_storage_array {
 	struct rcu_head rcu;
 	u32 nr;
@@ -115,17 +122,25 @@ struct bpf_local_storage_array {
 /* The values of one owner. */
 struct bpf_local_storage {
 	struct bpf_local_storage_data __rcu *slots[BPF_LOCAL_STORAGE_SLOTS];
-	struct bpf_local_storage_array __rcu *dir;	/* of the slots beyond; grown under lock */
+	struct bpf_local_storage_array __rcu *near;	/* the slots that follow; set under lock */
+	struct bpf_local_storage_array __rcu *dir;	/* of those beyond; grown under lock */
 	struct hlist_head list;		/* elements, through snode */
-	void *owner;			/* only inside the gate, or where the owner is pinned */
-	struct llist_node *riders;	/* elements that are freed together with the storage */
+	union {
+		void *owner;		/* only inside the gate, or where the owner is pinned */
+		/* Elements that are freed with the storage: the gate is shut, and nobody inside. */
+		struct llist_node *riders;
+	};
 	struct rcu_head rcu;		/* as in the element */
 	rqspinlock_t lock;
 	atomic_t gate;			/* who may touch the owner: see local_storage.rst */
+	refcount_t parts;		/* of the memory: the storage, an element behind it */
 	u32 mem_charge;			/* charged to the owner for the storage and what is on it */
 	bool detached;			/* destroy took the list over; under lock */
 	bool from_bpf_ma;
-};
+} __aligned(8);
+
+/* An element can stand right behind a storage. */
+static_assert(!(sizeof(struct bpf_local_storage) % __alignof__(struct bpf_local_storage_elem)));
 
 /* U16_MAX bounds what sk diag can put into one netlink attribute. */
 #define BPF_LOCAL_STORAGE_MAX_VALUE_SIZE					\
@@ -145,7 +160,7 @@ static inline struct bpf_local_storage_map *bpf_local_storage_map(struct bpf_map
  * @storage: the storage
  * @slot: the map's slot number
  *
- * Any context, under rcu_read_lock() or rcu_read_lock_trace(). A chunk stays for as long as the
+ * Any context, under rcu_read_lock() or rcu_read_lock_trace(). Slots stay for as long as the
  * storage does; it may be found through a directory that has just been replaced by a larger one.
  *
  * Return: the slot, or NULL if the storage has none of this number, so has no value of the map.
@@ -155,10 +170,15 @@ bpf_local_storage_slot(struct bpf_local_storage *storage, u32 slot)
 {
 	struct bpf_local_storage_array *dir, *chunk;
 
-	if (likely(slot < BPF_LOCAL_STORAGE_SLOTS))
+	if (slot < BPF_LOCAL_STORAGE_SLOTS)
 		return &storage->slots[slot];
 
-	slot -= BPF_LOCAL_STORAGE_SLOTS;
+	if (slot < BPF_LOCAL_STORAGE_FAR) {
+		chunk = rcu_dereference_check(storage->near, bpf_rcu_lock_held());
+		return chunk ? &chunk->slots[slot - BPF_LOCAL_STORAGE_SLOTS] : NULL;
+	}
+
+	slot -= BPF_LOCAL_STORAGE_FAR;
 	dir = rcu_dereference_check(storage->dir, bpf_rcu_lock_held());
 	if (!dir || slot / BPF_LOCAL_STORAGE_CHUNK >= dir->nr)
 		return NULL;

@@ -161,16 +161,18 @@ unlock:
 }
 
 /*
- * Give the charged and filled @selem to @owner. Returns its data, or that of the element that
- * BPF_F_LOCK wants written to instead, or an error; in both these cases @selem is the caller's.
+ * Give the charged and filled @selem to @owner, whose storage becomes @fresh, which may be NULL, if
+ * it has none. Returns its data, or that of the element that BPF_F_LOCK wants written to instead,
+ * or an error; in both these cases @selem is the caller's.
  */
 static struct bpf_local_storage_data *
-insert_selem(void *owner, struct bpf_local_storage_elem *selem, u64 map_flags)
+insert_selem(void *owner, struct bpf_local_storage_elem *selem, struct bpf_local_storage *fresh,
+	     u64 map_flags)
 {
 	struct bpf_local_storage_elem *old = NULL;
 	struct bpf_local_storage_map *smap = SDATA(selem)->smap;
 	struct bpf_local_storage __rcu **ptr = smap->type->storage(owner);
-	struct bpf_local_storage *storage, *fresh = NULL, *gone = NULL;
+	struct bpf_local_storage *storage, *gone = NULL;
 	struct bpf_local_storage_data *sdata = ERR_PTR(LOOK_AGAIN);
 	int turn, err;
 
@@ -233,7 +235,8 @@ bpf_local_storage_update(void *owner, struct bpf_local_storage_map *smap, void *
 			 u64 map_flags, bool swap_uptrs)
 {
 	struct bpf_local_storage_data *sdata;
-	struct bpf_local_storage_elem *selem = NULL;
+	struct bpf_local_storage_elem *selem;
+	struct bpf_local_storage *fresh;
 	int err;
 
 	if ((map_flags & ~(u64)BPF_F_LOCK) > BPF_EXIST ||
@@ -247,11 +250,11 @@ bpf_local_storage_update(void *owner, struct bpf_local_storage_map *smap, void *
 		return ERR_PTR(err);
 
 	if (!sdata || !(map_flags & BPF_F_LOCK)) {
-		selem = bpf_selem_alloc(smap, owner, value, swap_uptrs);
+		selem = bpf_selem_alloc(smap, owner, value, swap_uptrs, &fresh);
 		if (IS_ERR(selem))
 			return ERR_CAST(selem);
 
-		sdata = insert_selem(owner, selem, map_flags);
+		sdata = insert_selem(owner, selem, fresh, map_flags);
 		if (sdata == SDATA(selem))
 			return sdata;
 		bpf_selem_discard(selem, owner);
@@ -322,8 +325,9 @@ int bpf_local_storage_copy(void *owner, struct bpf_local_storage_elem *from)
 	struct bpf_local_storage_map *smap = SDATA(from)->smap;
 	struct bpf_local_storage_data *sdata;
 	struct bpf_local_storage_elem *selem;
+	struct bpf_local_storage *fresh;
 
-	selem = bpf_selem_alloc(smap, owner, NULL, false);
+	selem = bpf_selem_alloc(smap, owner, NULL, false, &fresh);
 	if (IS_ERR(selem))
 		return PTR_ERR(selem);
 
@@ -332,7 +336,7 @@ int bpf_local_storage_copy(void *owner, struct bpf_local_storage_elem *from)
 	else
 		copy_map_value(&smap->map, SDATA(selem)->data, SDATA(from)->data);
 
-	sdata = insert_selem(owner, selem, BPF_NOEXIST);
+	sdata = insert_selem(owner, selem, fresh, BPF_NOEXIST);
 	if (IS_ERR(sdata))
 		bpf_selem_discard(selem, owner);
 

@@ -128,10 +128,13 @@ void bpf_selem_unlink_storage(struct bpf_local_storage *storage,
 			      struct bpf_local_storage_elem *selem);
 
 /* bpf_local_storage_mem.c: where memory comes from and how it goes back */
+extern struct workqueue_struct *bpf_local_storage_wq;
+
 struct bpf_local_storage_elem *
-bpf_selem_alloc(struct bpf_local_storage_map *smap, void *owner, void *value, bool swap_uptrs);
+bpf_selem_alloc(struct bpf_local_storage_map *smap, void *owner, void *value, bool swap_uptrs,
+		struct bpf_local_storage **fresh);
 void bpf_selem_free(struct bpf_local_storage_elem *selem);
-void bpf_selem_free_map(struct bpf_local_storage_elem *selem);
+void bpf_selem_free_unlinked(struct llist_node *elems);
 void bpf_selem_discard(struct bpf_local_storage_elem *selem, void *owner);
 struct bpf_local_storage *
 bpf_local_storage_alloc(struct bpf_local_storage_map *smap, void *owner);
@@ -142,6 +145,7 @@ void bpf_selem_ride(struct bpf_local_storage_elem *selem, struct llist_node **ri
 
 void *bpf_local_storage_zalloc(struct bpf_local_storage_map *smap, size_t size, bool *from_bpf_ma);
 void bpf_local_storage_kfree(void *p, bool from_bpf_ma);
+bool bpf_local_storage_joint(u32 elem_size);
 void bpf_local_storage_free_after_gp(struct rcu_head *head, rcu_callback_t func);
 
 /* bpf_local_storage_slots.c: the slots that the storage itself has no room for */

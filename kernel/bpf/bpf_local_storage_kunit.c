@@ -93,8 +93,15 @@ static struct bpf_local_storage_map *map_new(struct kunit *test)
 		.map_flags = BPF_F_NO_PREALLOC,
 	};
 	struct bpf_map *map = bpf_local_storage_map_alloc(&attr, &test_type);
+	static bool apart;
 
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, map);
+	/* Every other map's values never share their memory with a storage. */
+	if (apart)
+		bpf_local_storage_map(map)->joint = false;
+	else
+		KUNIT_EXPECT_TRUE(test, bpf_local_storage_map(map)->joint);
+	apart = !apart;
 
 	return bpf_local_storage_map(map);
 }
@@ -173,13 +180,17 @@ static u32 slots_cost(struct test_owner *o)
 {
 	struct bpf_local_storage *storage = rcu_dereference_protected(o->storage, 1);
 	struct bpf_local_storage_array *dir;
-	u32 i, size;
+	u32 i, size = 0;
 
-	dir = storage ? rcu_dereference_protected(storage->dir, 1) : NULL;
-	if (!dir)
+	if (!storage)
 		return 0;
+	if (rcu_access_pointer(storage->near))
+		size += struct_size(dir, slots, BPF_LOCAL_STORAGE_NEAR);
+	dir = rcu_dereference_protected(storage->dir, 1);
+	if (!dir)
+		return size;
 
-	size = struct_size(dir, chunks, dir->nr);
+	size += struct_size(dir, chunks, dir->nr);
 	for (i = 0; i < dir->nr; i++)
 		if (rcu_access_pointer(dir->chunks[i]))
 			size += struct_size(dir, slots, BPF_LOCAL_STORAGE_CHUNK);
@@ -200,8 +211,13 @@ static void map_renumber(struct kunit *test, struct bpf_local_storage_map *smap,
 /* How many elements are left after what was freed is really gone. */
 static long live(struct bpf_local_storage_map *smap)
 {
-	rcu_barrier_tasks_trace();
-	rcu_barrier();
+	int i;
+
+	/* One grace period may be under way, and have the next one asked for. */
+	for (i = 0; i < 2; i++) {
+		rcu_barrier_tasks_trace();
+		flush_workqueue(bpf_local_storage_wq);
+	}
 
 	return bpf_local_storage_map_live(smap);
 }
@@ -518,8 +534,8 @@ static void map_free_test(struct kunit *test)
 	bpf_local_storage_map_free(&other->map);
 }
 
-/* Past the storage's own slots, two chunks and a directory of one entry. */
-#define NR_MAPS	(BPF_LOCAL_STORAGE_SLOTS + 2 * BPF_LOCAL_STORAGE_CHUNK + 5)
+/* Past the near slots, two chunks and a directory of one entry. */
+#define NR_MAPS	(BPF_LOCAL_STORAGE_FAR + 2 * BPF_LOCAL_STORAGE_CHUNK + 4)
 
 /* More maps than a storage has slots, and the numbers of maps that are gone. */
 static void many_maps_test(struct kunit *test)
@@ -543,6 +559,8 @@ static void many_maps_test(struct kunit *test)
 			KUNIT_EXPECT_NULL(test, get(&o, smap[i], 0));
 		}
 	}
+	/* The last round replaced every third map, from 2 on, by one without a value. */
+	BUILD_BUG_ON((NR_MAPS - 1) % 3 == 2);
 	KUNIT_EXPECT_EQ(test, delete(&o, smap[0]), 0);
 	KUNIT_EXPECT_EQ(test, delete(&o, smap[NR_MAPS - 1]), 0);
 	KUNIT_EXPECT_NULL(test, get(&o, smap[NR_MAPS - 1], 0));
@@ -560,11 +578,12 @@ static void many_maps_test(struct kunit *test)
 static void far_slots_test(struct kunit *test)
 {
 	static const u32 number[] = {
-		BPF_LOCAL_STORAGE_SLOTS + 5 * BPF_LOCAL_STORAGE_CHUNK - 1,
-		BPF_LOCAL_STORAGE_SLOTS,
+		BPF_LOCAL_STORAGE_FAR + 5 * BPF_LOCAL_STORAGE_CHUNK - 1,
+		BPF_LOCAL_STORAGE_FAR,
+		BPF_LOCAL_STORAGE_FAR - 1,
 		BPF_LOCAL_STORAGE_SLOTS - 1,
 		BPF_LOCAL_STORAGE_MAX_MAPS - 1,
-		BPF_LOCAL_STORAGE_SLOTS + 5 * BPF_LOCAL_STORAGE_CHUNK,
+		BPF_LOCAL_STORAGE_FAR + 5 * BPF_LOCAL_STORAGE_CHUNK,
 	};
 	struct bpf_local_storage_map *smap[ARRAY_SIZE(number)];
 	struct test_owner o;
@@ -758,7 +777,7 @@ static int race_create_delete(struct race *race)
 		prog_exit();
 		/* Who frees as fast as this has to let RCU keep up. */
 		if (i % 1024 == 1023)
-			rcu_barrier_tasks_trace();
+			live(smap);
 	}
 
 	return failed;

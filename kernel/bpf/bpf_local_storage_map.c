@@ -51,7 +51,7 @@ long bpf_local_storage_map_live(const struct bpf_local_storage_map *smap)
  * bpf_local_storage_map_uncount() - count an element off its map
  * @smap: the map, not to be touched any more afterwards
  *
- * RCU callback context.
+ * Any context.
  */
 void bpf_local_storage_map_uncount(struct bpf_local_storage_map *smap)
 {
@@ -110,9 +110,10 @@ struct bpf_map *bpf_local_storage_map_alloc(union bpf_attr *attr,
 	bpf_map_init_from_attr(&smap->map, attr);
 	smap->type = type;
 	smap->elem_size = offsetof(struct bpf_local_storage_elem, sdata.data[attr->value_size]);
+	smap->joint = bpf_local_storage_joint(smap->elem_size);
 
-	/* hash_ptr() cannot do 0 bits. */
-	nr_buckets = max_t(u32, 2, roundup_pow_of_two(num_possible_cpus()));
+	/* So many that CPUs which create for different owners seldom meet in one. */
+	nr_buckets = max_t(u32, 16, 2 * roundup_pow_of_two(num_possible_cpus()));
 	smap->bucket_log = ilog2(nr_buckets);
 
 	ret = -ENOMEM;

@@ -2,13 +2,17 @@
 /*
  * BPF local storage: the one way in and the one way out for memory.
  *
- * In: programs run in contexts that no allocator but a lockless one is made for. Out: a grace
- * period is asked for at once where that is safe, else from an irq_work.
+ * In: programs run in contexts that no allocator but a lockless one is made for. Out: what is freed
+ * is queued on a list of the CPU's, which is safe anywhere; one grace period at a time is asked
+ * for, for all that is on the list by then.
  *
  * Which grace period: whatever a program may still hold is freed after one of RCU Tasks Trace, as
  * sleepable programs hold values, and storages, under rcu_read_lock_trace() alone. It implies one
  * of RCU. Only elements that map_free unlinks do with RCU: no program has that map any more, and
  * the readers left, who come past the elements on their way to others, are RCU readers.
+ *
+ * An owner's first value is allocated together with its storage where that takes no more memory
+ * than two allocations. Each of the two has its own end, and the second frees the memory.
  */
 #include <linux/bpf.h>
 #include <linux/bpf_mem_alloc.h>
@@ -17,6 +21,7 @@
 #include <linux/llist.h>
 #include <linux/rcupdate_trace.h>
 #include <linux/slab.h>
+#include <linux/workqueue.h>
 
 #include "bpf_local_storage_internal.h"
 
@@ -74,15 +79,52 @@ void *bpf_local_storage_zalloc(struct bpf_local_storage_map *smap, size_t size, 
  * @p: the memory, or NULL
  * @from_bpf_ma: as it was set then
  *
- * RCU callback context.
+ * Task context, migration disabled.
  */
 void bpf_local_storage_kfree(void *p, bool from_bpf_ma)
 {
-	/* An RCU callback: bottom halves are off, so there is no migration here either. */
 	if (from_bpf_ma)
 		bpf_mem_free(&bpf_global_ma, p);
 	else
 		kfree(p);
+}
+
+/* The size of a storage with its first element behind it. */
+static u32 joint_size(u32 elem_size)
+{
+	return sizeof(struct bpf_local_storage) + elem_size;
+}
+
+/**
+ * bpf_local_storage_joint() - should an owner's first element be allocated with its storage?
+ * @elem_size: the size of the map's elements
+ *
+ * Return: true if so: as one piece they take no more memory than as two.
+ */
+bool bpf_local_storage_joint(u32 elem_size)
+{
+	/* What is unlinked first leaves its memory with the other: so nothing large. */
+	return joint_size(elem_size) <= 256 &&
+	       kmalloc_size_roundup(joint_size(elem_size)) <=
+	       kmalloc_size_roundup(sizeof(struct bpf_local_storage)) +
+	       kmalloc_size_roundup(elem_size);
+}
+
+/* One part of the memory that begins with @storage is done with. */
+static void storage_put(struct bpf_local_storage *storage)
+{
+	if (refcount_dec_and_test(&storage->parts))
+		bpf_local_storage_kfree(storage, storage->from_bpf_ma);
+}
+
+static void storage_init(struct bpf_local_storage *storage, struct bpf_local_storage_map *smap,
+			 void *owner, int parts, bool from_bpf_ma)
+{
+	raw_res_spin_lock_init(&storage->lock);
+	storage->owner = owner;
+	storage->mem_charge = sizeof(*storage) + smap->elem_size;
+	storage->from_bpf_ma = from_bpf_ma;
+	refcount_set(&storage->parts, parts);
 }
 
 /**
@@ -91,29 +133,45 @@ void bpf_local_storage_kfree(void *p, bool from_bpf_ma)
  * @owner: whom to charge
  * @value: what to copy into it, or NULL for all zero
  * @swap_uptrs: the uptrs in @value are to move into the element
+ * @fresh: set to a storage that came with it, as if from bpf_local_storage_alloc(), or to NULL
  *
  * Any context. The element counts on the map from here until its memory is given back.
  *
  * Return: the element, on no list, or ERR_PTR(-ENOMEM), also if the owner's limit is reached.
  */
 struct bpf_local_storage_elem *
-bpf_selem_alloc(struct bpf_local_storage_map *smap, void *owner, void *value, bool swap_uptrs)
+bpf_selem_alloc(struct bpf_local_storage_map *smap, void *owner, void *value, bool swap_uptrs,
+		struct bpf_local_storage **fresh)
 {
 	struct bpf_local_storage_elem *selem;
-	bool from_bpf_ma;
+	u32 size = smap->elem_size;
+	bool joint, from_bpf_ma;
+	void *p;
 	int err;
 
-	err = bpf_local_storage_charge(smap, owner, smap->elem_size);
+	/* Should the owner get a storage meanwhile, both parts still serve, or end, singly. */
+	joint = smap->joint && !rcu_access_pointer(*smap->type->storage(owner));
+	if (joint)
+		size = joint_size(size);
+
+	err = bpf_local_storage_charge(smap, owner, size);
 	if (err)
 		return ERR_PTR(err);
 
-	selem = bpf_local_storage_zalloc(smap, smap->elem_size, &from_bpf_ma);
-	if (!selem) {
-		bpf_local_storage_uncharge(smap, owner, smap->elem_size);
+	p = bpf_local_storage_zalloc(smap, size, &from_bpf_ma);
+	if (!p) {
+		bpf_local_storage_uncharge(smap, owner, size);
 		return ERR_PTR(-ENOMEM);
 	}
 
+	*fresh = joint ? p : NULL;
+	selem = p;
+	if (joint) {
+		storage_init(*fresh, smap, owner, 2, from_bpf_ma);
+		selem = (void *)(*fresh + 1);
+	}
 	bpf_local_storage_map_count(smap);
+	selem->joint = joint;
 	selem->from_bpf_ma = from_bpf_ma;
 	SDATA(selem)->smap = smap;
 	if (value) {
@@ -150,11 +208,7 @@ bpf_local_storage_alloc(struct bpf_local_storage_map *smap, void *owner)
 		bpf_local_storage_uncharge(smap, owner, sizeof(*storage));
 		return ERR_PTR(-ENOMEM);
 	}
-
-	storage->from_bpf_ma = from_bpf_ma;
-	raw_res_spin_lock_init(&storage->lock);
-	storage->owner = owner;
-	storage->mem_charge = sizeof(*storage) + smap->elem_size;
+	storage_init(storage, smap, owner, 1, from_bpf_ma);
 
 	return storage;
 }
@@ -163,21 +217,22 @@ bpf_local_storage_alloc(struct bpf_local_storage_map *smap, void *owner)
  * The end of an element. No reader is left and no lock is held, and the map and its record live
  * until it is counted off.
  */
-static void selem_release(struct bpf_local_storage_elem *selem)
+static void selem_release(struct rcu_head *rcu)
 {
-	struct bpf_local_storage_map *smap = SDATA(selem)->smap;
+	struct bpf_local_storage_elem *selem;
+	struct bpf_local_storage_map *smap;
 
+	selem = container_of(rcu, struct bpf_local_storage_elem, rcu);
+	smap = SDATA(selem)->smap;
 	bpf_obj_free_fields(smap->map.record, SDATA(selem)->data);
-	bpf_local_storage_kfree(selem, selem->from_bpf_ma);
+	if (selem->joint)
+		storage_put((struct bpf_local_storage *)selem - 1);
+	else
+		bpf_local_storage_kfree(selem, selem->from_bpf_ma);
 	bpf_local_storage_map_uncount(smap);
 }
 
-static void selem_free_cb(struct rcu_head *rcu)
-{
-	selem_release(container_of(rcu, struct bpf_local_storage_elem, rcu));
-}
-
-static void storage_free_cb(struct rcu_head *rcu)
+static void storage_release(struct rcu_head *rcu)
 {
 	struct bpf_local_storage *storage = container_of(rcu, struct bpf_local_storage, rcu);
 	struct llist_node *node = storage->riders;
@@ -186,58 +241,118 @@ static void storage_free_cb(struct rcu_head *rcu)
 		struct rcu_head *rider = node_to_rcu_head(node);
 
 		node = node->next;
-		selem_free_cb(rider);
+		selem_release(rider);
 	}
 	bpf_local_storage_free_slots(storage);
-	bpf_local_storage_kfree(storage, storage->from_bpf_ma);
+	storage_put(storage);
 }
 
-/* What was freed where RCU must not be called. The func of a queued rcu_head is the callback. */
+/* What a CPU frees. The func of a queued rcu_head frees the thing that it is in. */
 struct free_queue {
-	struct llist_head heads;
-	struct irq_work work;
+	struct llist_head freed;	/* what no grace period was asked for yet */
+	struct llist_node *waiting;	/* for the one under way; only for who made this busy */
+	atomic_t busy;			/* there is one under way, or about to be asked for */
+	struct rcu_head rcu;
+	struct irq_work irq_work;
+	struct work_struct work;
 };
 
-static void free_queue_flush(struct irq_work *work)
+/*
+ * Where frees end, and where what destroy could not lock is tried again: a queue of its own, as
+ * map_free sleeps on others until it is done, and unbound, as it may have much to do.
+ */
+struct workqueue_struct *bpf_local_storage_wq;
+
+static void free_queue_elapsed(struct rcu_head *rcu)
+{
+	/* A long list has no place in an RCU callback, which has bottom halves off. */
+	queue_work(bpf_local_storage_wq, &container_of(rcu, struct free_queue, rcu)->work);
+}
+
+/* Have what is on @q by now wait for a grace period. The caller has made @q busy. */
+static void free_queue_next(struct free_queue *q)
+{
+	q->waiting = llist_del_all(&q->freed);
+	call_rcu_tasks_trace(&q->rcu, free_queue_elapsed);
+}
+
+static void free_queue_irq_work(struct irq_work *irq_work)
+{
+	free_queue_next(container_of(irq_work, struct free_queue, irq_work));
+}
+
+static bool free_queue_make_busy(struct free_queue *q)
+{
+	return !atomic_read(&q->busy) && !atomic_xchg(&q->busy, 1);
+}
+
+static void free_queue_work(struct work_struct *work)
 {
 	struct free_queue *q = container_of(work, struct free_queue, work);
-	struct llist_node *node = llist_del_all(&q->heads);
+	struct llist_node *node = q->waiting;
+
+	/*
+	 * Fully ordered: who makes @q busy next finds @waiting read; and, with the barrier in
+	 * llist_add(), either who adds an entry sees that @q is not busy, or it is seen here.
+	 */
+	atomic_xchg(&q->busy, 0);
+	if (!llist_empty(&q->freed) && free_queue_make_busy(q))
+		free_queue_next(q);
 
 	while (node) {
 		struct rcu_head *head = node_to_rcu_head(node);
 
 		node = node->next;
-		call_rcu_tasks_trace(head, head->func);
+		migrate_disable();
+		head->func(head);
+		migrate_enable();
+		cond_resched();
 	}
 }
 
+/* Not on a thread of its own on PREEMPT_RT: that is gone early when a CPU goes. */
 static DEFINE_PER_CPU(struct free_queue, free_queues) = {
-	.work = IRQ_WORK_INIT(free_queue_flush),
+	.irq_work = IRQ_WORK_INIT_HARD(free_queue_irq_work),
 };
 
+static int __init free_queues_init(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		INIT_WORK(&per_cpu(free_queues, cpu).work, free_queue_work);
+
+	bpf_local_storage_wq = alloc_workqueue("bpf_local_storage", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	if (!bpf_local_storage_wq)
+		panic("cannot allocate the workqueue of BPF local storage");
+
+	return 0;
+}
+core_initcall(free_queues_init);
+
 /**
- * bpf_local_storage_free_after_gp() - call back once no program can hold a thing any more
+ * bpf_local_storage_free_after_gp() - free a thing once no program can hold it any more
  * @head: in the thing, which nobody can find from here on
- * @func: what frees it
+ * @func: what frees it, in task context with migration disabled
  *
  * Any context. In NMI, or with IRQs off on the way in, code below us may hold the locks of RCU or
- * of what an RCU callback's enqueueing wakes. An irq_work interrupts none of these: they are taken
+ * of what asking it for a grace period wakes. An irq_work interrupts none of these: they are taken
  * with IRQs off.
  */
 void bpf_local_storage_free_after_gp(struct rcu_head *head, rcu_callback_t func)
 {
-	struct free_queue *q;
-
-	if (likely(!interrupted_unknown())) {
-		call_rcu_tasks_trace(head, func);
-		return;
-	}
+	/* Any CPU's queue does, should this one not be ours any more. */
+	struct free_queue *q = raw_cpu_ptr(&free_queues);
 
 	head->func = func;
-	/* IRQs are off: no migration between the two. */
-	q = this_cpu_ptr(&free_queues);
-	if (llist_add(rcu_head_to_node(head), &q->heads))
-		irq_work_queue(&q->work);
+	llist_add(rcu_head_to_node(head), &q->freed);
+	if (!free_queue_make_busy(q))
+		return;
+
+	if (likely(!interrupted_unknown()))
+		free_queue_next(q);
+	else
+		irq_work_queue(&q->irq_work);
 }
 
 /**
@@ -249,19 +364,30 @@ void bpf_local_storage_free_after_gp(struct rcu_head *head, rcu_callback_t func)
  */
 void bpf_selem_free(struct bpf_local_storage_elem *selem)
 {
-	bpf_local_storage_free_after_gp(&selem->rcu, selem_free_cb);
+	bpf_local_storage_free_after_gp(&selem->rcu, selem_release);
 }
 
 /**
- * bpf_selem_free_map() - free an element that map_free unlinked
- * @selem: off all lists, held by nobody but the caller
+ * bpf_selem_free_unlinked() - free the elements that map_free unlinked
+ * @elems: what bpf_selem_ride() collected, each as for bpf_selem_free(); or NULL
  *
- * Task context. The map is going: nobody who could have looked the element up is left.
+ * May sleep. The map is going: nobody who could have looked the elements up is left.
  */
-void bpf_selem_free_map(struct bpf_local_storage_elem *selem)
+void bpf_selem_free_unlinked(struct llist_node *elems)
 {
-	/* Somebody waits for this one. */
-	call_rcu_hurry(&selem->rcu, selem_free_cb);
+	if (!elems)
+		return;
+
+	synchronize_rcu();
+	while (elems) {
+		struct rcu_head *head = node_to_rcu_head(elems);
+
+		elems = elems->next;
+		migrate_disable();
+		selem_release(head);
+		migrate_enable();
+		cond_resched();
+	}
 }
 
 /**
@@ -296,7 +422,7 @@ void bpf_selem_ride(struct bpf_local_storage_elem *selem, struct llist_node **ri
 /**
  * bpf_local_storage_free() - free a storage
  * @storage: no longer the owner's, its list empty, held by nobody but the caller
- * @riders: elements to free in the same callback, or NULL
+ * @riders: elements to free with it, or NULL
  *
  * Any context. A program that looks for another map's value may be reading the storage, with the
  * lock of RCU Tasks Trace alone, whoever emptied it.
@@ -304,7 +430,7 @@ void bpf_selem_ride(struct bpf_local_storage_elem *selem, struct llist_node **ri
 void bpf_local_storage_free(struct bpf_local_storage *storage, struct llist_node *riders)
 {
 	storage->riders = riders;
-	bpf_local_storage_free_after_gp(&storage->rcu, storage_free_cb);
+	bpf_local_storage_free_after_gp(&storage->rcu, storage_release);
 }
 
 /**

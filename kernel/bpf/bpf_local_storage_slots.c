@@ -2,10 +2,11 @@
 /*
  * BPF local storage: the slots of maps whose number has no place in the storage itself.
  *
- * A storage that needs such a slot has a directory, whose entries are chunks of slots; only the
- * chunks that some map of its own falls into. Both are arrays of pointers. A chunk stays where it
- * is until the storage is freed. The directory is replaced by a larger one when a number is beyond
- * it, and readers that still have the old one find the same chunks there.
+ * Those that follow are in one array, the near one. For others a storage has a directory, whose
+ * entries are chunks of slots; only the chunks that some map of its own falls into. All are arrays
+ * of pointers. The near one and a chunk stay where they are until the storage is freed. The
+ * directory is replaced by a larger one when a number is beyond it, and readers that still have
+ * the old one find the same chunks there.
  *
  * What is added is charged to the owner, as part of the storage.
  */
@@ -40,19 +41,22 @@ static struct bpf_local_storage_array *array_alloc(struct bpf_local_storage_map 
 	return array;
 }
 
-static void array_free_cb(struct rcu_head *rcu)
+static void array_kfree(struct bpf_local_storage_array *array)
 {
-	struct bpf_local_storage_array *array;
+	if (array)
+		bpf_local_storage_kfree(array, array->from_bpf_ma);
+}
 
-	array = container_of(rcu, struct bpf_local_storage_array, rcu);
-	bpf_local_storage_kfree(array, array->from_bpf_ma);
+static void array_release(struct rcu_head *rcu)
+{
+	array_kfree(container_of(rcu, struct bpf_local_storage_array, rcu));
 }
 
 /* @array is off the storage, or never was on it, or NULL. */
 static void array_free(struct bpf_local_storage_array *array)
 {
 	if (array)
-		bpf_local_storage_free_after_gp(&array->rcu, array_free_cb);
+		bpf_local_storage_free_after_gp(&array->rcu, array_release);
 }
 
 /**
@@ -69,15 +73,18 @@ static void array_free(struct bpf_local_storage_array *array)
 int bpf_local_storage_grow(struct bpf_local_storage *storage,
 			   struct bpf_local_storage_map *smap, void *owner)
 {
-	struct bpf_local_storage_array *dir, *chunk, *larger = NULL;
+	struct bpf_local_storage_array *dir, *slots, *larger = NULL;
+	struct bpf_local_storage_array __rcu **place;
+	bool near = smap->slot < BPF_LOCAL_STORAGE_FAR;
+	u32 i, size, nr_slots, nr = 0;
 	unsigned long flags;
-	u32 i, size, nr = 0;
 	int err;
 
-	i = (smap->slot - BPF_LOCAL_STORAGE_SLOTS) / BPF_LOCAL_STORAGE_CHUNK;
-	size = array_size_of(BPF_LOCAL_STORAGE_CHUNK);
+	nr_slots = near ? BPF_LOCAL_STORAGE_NEAR : BPF_LOCAL_STORAGE_CHUNK;
+	size = array_size_of(nr_slots);
+	i = near ? 0 : (smap->slot - BPF_LOCAL_STORAGE_FAR) / BPF_LOCAL_STORAGE_CHUNK;
 	dir = rcu_dereference_check(storage->dir, bpf_rcu_lock_held());
-	if (!dir || i >= dir->nr) {
+	if (!near && (!dir || i >= dir->nr)) {
 		nr = dir_entries(i + 1);
 		size += array_size_of(nr);
 	}
@@ -87,10 +94,10 @@ int bpf_local_storage_grow(struct bpf_local_storage *storage,
 		return err;
 
 	err = -ENOMEM;
-	chunk = array_alloc(smap, BPF_LOCAL_STORAGE_CHUNK);
+	slots = array_alloc(smap, nr_slots);
 	if (nr)
 		larger = array_alloc(smap, nr);
-	if (!chunk || (nr && !larger))
+	if (!slots || (nr && !larger))
 		goto free;
 
 	err = bpf_local_storage_lock(&storage->lock, &flags, BLS_GROW_STORAGE);
@@ -105,24 +112,25 @@ int bpf_local_storage_grow(struct bpf_local_storage *storage,
 	/* Others may have grown it meanwhile, but never shrunk it. */
 	dir = rcu_dereference_protected(storage->dir, true);
 	storage->mem_charge += size;
-	if (!dir || i >= dir->nr) {
+	if (!near && (!dir || i >= dir->nr)) {
 		if (dir)
 			memcpy(larger->chunks, dir->chunks, flex_array_size(dir, chunks, dir->nr));
 		rcu_assign_pointer(storage->dir, larger);
 		swap(dir, larger);
 	}
-	if (!rcu_access_pointer(dir->chunks[i])) {
-		rcu_assign_pointer(dir->chunks[i], chunk);
-		chunk = NULL;
+	place = near ? &storage->near : &dir->chunks[i];
+	if (!rcu_access_pointer(*place)) {
+		rcu_assign_pointer(*place, slots);
+		slots = NULL;
 	}
-	/* What is left over: the old directory, or one that is not needed after all; a chunk. */
-	size = (larger ? array_size_of(larger->nr) : 0) + (chunk ? array_size_of(chunk->nr) : 0);
+	/* What is left over: the old directory, or one that is not needed after all; slots. */
+	size = (larger ? array_size_of(larger->nr) : 0) + (slots ? array_size_of(slots->nr) : 0);
 	storage->mem_charge -= size;
 unlock:
 	bpf_local_storage_unlock(&storage->lock, flags);
 free:
 	bpf_local_storage_uncharge(smap, owner, size);
-	array_free(chunk);
+	array_free(slots);
 	array_free(larger);
 
 	return err;
@@ -132,21 +140,18 @@ free:
  * bpf_local_storage_free_slots() - free what bpf_local_storage_grow() added
  * @storage: a storage that nobody can reach any more
  *
- * RCU callback context.
+ * Task context, migration disabled.
  */
 void bpf_local_storage_free_slots(struct bpf_local_storage *storage)
 {
 	struct bpf_local_storage_array *dir = rcu_dereference_protected(storage->dir, true);
-	struct bpf_local_storage_array *chunk;
 	u32 i;
 
+	array_kfree(rcu_dereference_protected(storage->near, true));
 	if (!dir)
 		return;
 
-	for (i = 0; i < dir->nr; i++) {
-		chunk = rcu_dereference_protected(dir->chunks[i], true);
-		if (chunk)
-			bpf_local_storage_kfree(chunk, chunk->from_bpf_ma);
-	}
-	bpf_local_storage_kfree(dir, dir->from_bpf_ma);
+	for (i = 0; i < dir->nr; i++)
+		array_kfree(rcu_dereference_protected(dir->chunks[i], true));
+	array_kfree(dir);
 }

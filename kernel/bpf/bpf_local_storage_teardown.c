@@ -198,11 +198,10 @@ static DECLARE_DELAYED_WORK(orphans_work, orphans_retry);
 /* destroy may run where a wake-up could deadlock: go through an interrupt. */
 static void orphans_kick(struct irq_work *work)
 {
-	/* Not the queue on which map_frees may be waiting for this. */
-	queue_delayed_work(system_percpu_wq, &orphans_work, RETRY_DELAY);
+	queue_delayed_work(bpf_local_storage_wq, &orphans_work, RETRY_DELAY);
 }
 
-static DEFINE_IRQ_WORK(orphans_irq_work, orphans_kick);
+static struct irq_work orphans_irq_work = IRQ_WORK_INIT_HARD(orphans_kick);
 
 static void hand_over(struct rcu_head *head, rcu_callback_t retry)
 {
@@ -322,8 +321,9 @@ u32 bpf_local_storage_destroy(struct bpf_local_storage __rcu **ptr)
 	return charge;
 }
 
-/* Try all of @list, which map_free owns. What it has to keep goes to @kept. */
-static void unlink_list(struct hlist_head *list, struct hlist_head *kept)
+/* Try all of @list, which map_free owns: on to @unlinked, or what it has to keep, to @kept. */
+static void unlink_list(struct hlist_head *list, struct hlist_head *kept,
+			struct llist_node **unlinked)
 {
 	struct bpf_local_storage_elem *selem;
 	struct hlist_node *next;
@@ -335,7 +335,7 @@ static void unlink_list(struct hlist_head *list, struct hlist_head *kept)
 			/* The bucket is spliced and no iterator runs: map_node is ours. */
 			hlist_add_head(&selem->map_node, kept);
 		else if (ret)
-			bpf_selem_free_map(selem);
+			bpf_selem_ride(selem, unlinked);
 		cond_resched();
 	}
 }
@@ -352,6 +352,7 @@ static void unlink_list(struct hlist_head *list, struct hlist_head *kept)
 void bpf_local_storage_map_unlink(struct bpf_local_storage_map *smap)
 {
 	u32 nr_buckets = 1U << smap->bucket_log;
+	struct llist_node *unlinked = NULL;
 	unsigned long since = jiffies;
 	HLIST_HEAD(kept);
 	bool again;
@@ -361,7 +362,7 @@ void bpf_local_storage_map_unlink(struct bpf_local_storage_map *smap)
 		HLIST_HEAD(list);
 
 		hlist_move_list(&kept, &list);
-		unlink_list(&list, &kept);
+		unlink_list(&list, &kept, &unlinked);
 
 		again = false;
 		for (i = 0; i < nr_buckets; i++) {
@@ -378,7 +379,7 @@ void bpf_local_storage_map_unlink(struct bpf_local_storage_map *smap)
 			b->spliced = true;
 			hlist_move_list(&b->list, &list);
 			bpf_local_storage_unlock(&b->lock, flags);
-			unlink_list(&list, &kept);
+			unlink_list(&list, &kept, &unlinked);
 		}
 
 		again |= !hlist_empty(&kept);
@@ -389,4 +390,6 @@ void bpf_local_storage_map_unlink(struct bpf_local_storage_map *smap)
 					    smap->map.id, bpf_local_storage_map_live(smap),
 					    (jiffies - since) / HZ);
 	} while (again);
+
+	bpf_selem_free_unlinked(unlinked);
 }
