@@ -8,6 +8,7 @@ import statistics
 import sys
 
 RATE = re.compile(r'^Summary: (?:creates|hits throughput)\s+([\d.]+)')
+COST = re.compile(r'^Summary: cost ([\d.]+) ns/op, of it create ([\d.]+)')
 ERRORS = re.compile(r'errors (\d+) create_errs (\d+)')
 
 
@@ -16,7 +17,7 @@ def read(path, data, info):
     name = None
     for line in open(path, errors='replace'):
         if line.startswith('=== '):
-            name = re.sub(r'-p 1 |--', '', line[4:].strip())
+            name = re.sub(r'-[wd]\d+ |-p 1 |--', '', line[4:].strip())
         elif line.startswith('@failed'):
             data.setdefault(name, ([], []))[1].append('failed')
         elif line.startswith('@'):
@@ -24,6 +25,9 @@ def read(path, data, info):
             info[key] = value.strip()
         elif m := RATE.match(line):
             data.setdefault(name, ([], []))[0].append(float(m[1]))
+        elif m := COST.match(line):
+            data.setdefault(name, ([], []))[0].append(float(m[1]))
+            data.setdefault(name + ' create', ([], []))[0].append(float(m[2]))
         elif m := ERRORS.search(line):
             data.setdefault(name, ([], []))[1].append(int(m[1]) + int(m[2]))
 
@@ -40,14 +44,45 @@ def errs(values):
 
 
 def label(name):
+    if name == SCALING:
+        return name, 'x'
+    if name.startswith(('lookup, ', 'create, ', 'create + ')):
+        return name, 'ns'
     if m := re.match(r'local-storage-create storage-type (\w+) batch-size (\d+)', name):
         return f'create {m[1]}, batches of {m[2]}', 'k/s'
     m = re.match(r'nr_maps (\d+) local-storage-cache-(\w+)-get', name)
     return f'get {"sequential" if m[2] == "seq" else "interleaved"}, {m[1]} maps', 'M/s'
 
 
+# What local-storage-cost measured: (row, its name, the name of the loop alone, to subtract)
+C = 'local-storage-cost'
+COSTS = [(f'lookup, {n} maps, {how}', f'op {op} owner-maps {n} {C}', f'op lookup empty {C}')
+         for how, op in (('helper called', 'lookup'), ('flags a constant', 'lookup-const'))
+         for n in (1, 16, 17, 24, 32, 100, 1000)]
+COSTS += [(f'{what}, {which}', f'op churn owner-maps {n} {C}{part}', f'op churn empty {C}{part}')
+          for n, which in ((1, "an owner's only value"), (2, 'one of two values'))
+          for what, part in (('create + delete', ''), ('create', ' create'))]
+
+
+def costs(data):
+    """moves what local-storage-cost measured from data to a table of its own"""
+    raw = {k: data.pop(k) for k in list(data) if C in k}
+    res = {}
+    for row, key, loop in COSTS:
+        if key in raw:
+            less = raw.get(loop, ([],))[0]
+            res[row] = [x - statistics.median(less) for x in raw[key][0] if less], raw[key][1]
+    one, two = (raw.get(f'{k} {C}', ([], [])) for k in ('op churn owner-maps 1', '-p 2 -a op churn'))
+    if one[0] and two[0]:
+        res[SCALING] = [2 * a / b for a, b in zip(one[0], two[0])], two[1]
+    return res
+
+
+SCALING = 'create + delete, 2 CPUs over 1'
+
+
 def table(lines, rows, title, stock, ours):
-    lines += ['', title, f'{"":32}{"":>5}{"stock":>11}{"±":>5}{"ours":>11}{"±":>5}'
+    lines += ['', title, f'{"":40}{"":>5}{"stock":>11}{"±":>5}{"ours":>11}{"±":>5}'
               f'{"ours/stock":>12}{"errors":>14}']
     failed = False
     for name in stock:
@@ -59,7 +94,7 @@ def table(lines, rows, title, stock, ours):
         err = f'{errs(s[1])} / {errs(o[1])}'
         failed |= 'failed' in err or not o[0]
         a, b = cell(s[0]), cell(o[0])
-        lines.append(f'{what:32}{unit:>5}{a[0]:>11}{a[1]:>5}{b[0]:>11}{b[1]:>5}{diff:>12}{err:>14}')
+        lines.append(f'{what:40}{unit:>5}{a[0]:>11}{a[1]:>5}{b[0]:>11}{b[1]:>5}{diff:>12}{err:>14}')
         rows.append([title.split(':')[0], what, unit, *a, *b, diff, errs(s[1]), errs(o[1])])
     return failed
 
@@ -68,12 +103,13 @@ def main():
     out, accel, cpu = sys.argv[1:4]
     lines, rows, info, failed = [], [], {}, False
     rounds = {}
-    for mode in 'rate', 'count':
+    for mode in 'native', 'count', 'rate':
         for kernel in 'stock', 'ours':
             data = rounds[mode, kernel] = {}
             info[kernel] = {}
             for path in sorted(glob.glob(f'{out}/bench/{mode}-{kernel}-*/output')):
                 read(path, data, info[kernel])
+    cost = {key: costs(data) for key, data in rounds.items()}
     n = len(glob.glob(f'{out}/bench/rate-ours-*/output'))
     lines += [f'machine:     {cpu}', f'accelerator: {accel}, 2 CPUs, 4 GiB',
               f'stock:       Linux {info["stock"].get("kernel", "?")}',
@@ -82,10 +118,16 @@ def main():
               'out/build/{stock,ours}/.config)']
     failed |= table(lines, rows, f'As the clock has it: median of {n} rounds, stock and ours in '
                     'turn, ± half the spread', rounds['rate', 'stock'], rounds['rate', 'ours'])
+    failed |= table(lines, rows, 'One operation, by the clock: as above, the loop around it '
+                    'subtracted', cost['rate', 'stock'], cost['rate', 'ours'])
+    failed |= table(lines, rows, 'One operation, at native speed: the same on user-mode Linux',
+                    cost['native', 'stock'], cost['native', 'ours'])
     if rounds['count', 'stock']:
         failed |= table(lines, rows, 'As instructions have it: one CPU, one guest instruction is '
                         'one nanosecond (TCG -icount)',
                         rounds['count', 'stock'], rounds['count', 'ours'])
+        failed |= table(lines, rows, 'One operation, in instructions',
+                        cost['count', 'stock'], cost['count', 'ours'])
     text = '\n'.join(lines)
     print(text)
     open(f'{out}/bench.txt', 'w').write(text + '\n')

@@ -1,22 +1,36 @@
 # SPDX-License-Identifier: GPL-2.0
-# Runs in the guest: one round of the base's bench, a few seconds each measurement.
-cd /tests/tools/testing/selftests/bpf || exit 1
+# Runs in the guest: one round of bench, a few seconds each measurement.
+cd "${TESTS:-/tests}/tools/testing/selftests/bpf" || exit 1
 ulimit -n 8192
 echo "@cpu $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2)"
 echo "@kernel $(uname -r)"
 run() {
+	# The maps of the one before are freed in the background.
+	sleep 3
 	echo "=== $*"
-	timeout -k 5 "$LIMIT" ./bench -w1 -d"$SECONDS_EACH" "$@" < /dev/null 2>&1 ||
+	timeout -k 5 "$LIMIT" ./bench "$@" < /dev/null 2>&1 ||
 		echo "@failed $?"
 }
 for type in socket task; do
 	for batch in $BATCHES; do
-		run -p 1 local-storage-create --storage-type $type --batch-size $batch
+		run -w1 -d"$SECONDS_EACH" -p 1 local-storage-create --storage-type $type --batch-size $batch
 	done
 done
 for n in $MAPS; do
 	for order in $ORDERS; do
-		run -p 1 --nr_maps $n local-storage-cache-$order-get
+		run -w1 -d"$SECONDS_EACH" -p 1 --nr_maps $n local-storage-cache-$order-get
 	done
 done
+# A single operation is what it costs with the loop around it, less the loop.
+for op in lookup churn; do
+	run $COST_TIME -p 1 --op $op --empty local-storage-cost
+done
+for n in $COST_MAPS; do
+	run $COST_TIME -p 1 --op lookup --owner-maps $n local-storage-cost
+	run $COST_TIME -p 1 --op lookup-const --owner-maps $n local-storage-cost
+done
+for n in 1 2; do
+	run $COST_TIME -p 1 --op churn --owner-maps $n local-storage-cost
+done
+[ "$(nproc)" = 1 ] || run $COST_TIME -p 2 -a --op churn local-storage-cost
 echo "=== end"

@@ -11,17 +11,22 @@ mkdir -p "$dir"
 lock "$dir.lock"
 log=$OUT/selftests.log
 own=$(cd "$REPO" && find tools/testing/selftests -type f)
-id=$(echo "$SRC"; cd "$REPO"; cat "$HERE"/{selftests.sh,tests.list,own.list} $own \
+id=$(echo "$SRC"; cd "$REPO"; cat "$HERE"/{selftests.sh,tests.list,own.list} $own patches/* \
 	"$OUT/build/stock/.config" | sha256sum)
+# bench has a list of what it can measure, which ours are added to.
+own+=$(cd "$REPO" && sed -n 's,^+++ b/\(tools/testing/selftests/[^[:space:]]*\).*,\n\1,p' patches/*)
 if [[ $(cat "$dir/.done" 2> /dev/null) != "$id" ]]; then
 	"$HERE/tree.sh"
+	# What make built stays, unless it is from another base.
+	[[ $(cat "$dir/.base" 2> /dev/null) == "$SRC" ]] || find "$dir" -mindepth 1 -delete
+	echo "$SRC" > "$dir/.base"
 	echo "$own" > "$OUT/.selftests.own"
 	say "selftests: building (log: $log)"
 	box "$SRC" "$dir" bash -c '
 	set -e
 	jobs=$1
 	# A scratch copy, without the tests that nobody asked for: they would take an hour.
-	rsync -aL --delete --exclude=/.done --exclude=/tools/testing/selftests/bpf/prog_tests/*.c \
+	rsync -aL --exclude=/.done --exclude=/.base --exclude=/tools/testing/selftests/bpf/prog_tests/*.c \
 		--include=/tools --include=/tools/testing --include=/tools/testing/selftests \
 		--include=/tools/testing/selftests/bpf --include=/scripts \
 		--include=/kernel --include=/kernel/bpf --include=/kernel/bpf/disasm.[ch] \

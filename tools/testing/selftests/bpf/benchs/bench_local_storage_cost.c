@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What single operations of local storage cost: lookup, create, create and delete. */
+#include <argp.h>
+#include <linux/btf.h>
+#include <pthread.h>
+
+#include "bench.h"
+#include "bench_local_storage_cost.skel.h"
+#include "testing_helpers.h"
+
+#define MAX_MAPS	1000
+
+static struct bench_local_storage_cost *skel;
+static const char *op = "lookup";
+static __u32 nr_maps = 1;
+static bool empty;
+static long errors;
+/* When the last measurement ended. */
+static unsigned long last_ns;
+
+enum {
+	ARG_OP = 9100,
+	ARG_MAPS,
+	ARG_EMPTY,
+};
+
+static const struct argp_option opts[] = {
+	{ "op", ARG_OP, "OP", 0, "lookup, lookup-const or churn" },
+	{ "owner-maps", ARG_MAPS, "N", 0, "How many maps the owner has values of" },
+	{ "empty", ARG_EMPTY, NULL, 0, "Everything but the operation" },
+	{},
+};
+
+static error_t parse_arg(int key, char *arg, struct argp_state *state)
+{
+	switch (key) {
+	case ARG_OP:
+		op = arg;
+		break;
+	case ARG_MAPS:
+		nr_maps = atoi(arg);
+		if (nr_maps < 1 || nr_maps > MAX_MAPS) {
+			fprintf(stderr, "owner-maps: 1 to %d\n", MAX_MAPS);
+			argp_usage(state);
+		}
+		break;
+	case ARG_EMPTY:
+		empty = true;
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+
+	return 0;
+}
+
+const struct argp bench_local_storage_cost_argp = {
+	.options = opts,
+	.parser = parse_arg,
+};
+
+static void validate(void)
+{
+	if (env.consumer_cnt) {
+		fprintf(stderr, "local-storage-cost has no consumers\n");
+		exit(1);
+	}
+}
+
+static struct bpf_program *program(void)
+{
+	if (!strcmp(op, "lookup"))
+		return skel->progs.lookup_call;
+	if (!strcmp(op, "lookup-const"))
+		return skel->progs.lookup_const;
+	if (!strcmp(op, "churn"))
+		return skel->progs.churn;
+
+	fprintf(stderr, "op %s: lookup, lookup-const or churn\n", op);
+	exit(1);
+}
+
+static void setup(void)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, copts, .map_flags = BPF_F_NO_PREALLOC);
+	struct bpf_map *inner;
+	int i, fd;
+
+	setup_libbpf();
+	skel = bench_local_storage_cost__open();
+	if (!skel) {
+		fprintf(stderr, "cannot open the program\n");
+		exit(1);
+	}
+	skel->rodata->nr_maps = nr_maps;
+	skel->rodata->empty = empty;
+	inner = bpf_map__inner_map(skel->maps.maps);
+	copts.btf_key_type_id = bpf_map__btf_key_type_id(inner);
+	copts.btf_value_type_id = bpf_map__btf_value_type_id(inner);
+	if (bench_local_storage_cost__load(skel)) {
+		fprintf(stderr, "cannot load the program\n");
+		exit(1);
+	}
+	program();
+
+	copts.btf_fd = bpf_object__btf_fd(skel->obj);
+	for (i = 0; i < nr_maps; i++) {
+		fd = bpf_map_create(BPF_MAP_TYPE_TASK_STORAGE, NULL, sizeof(int), 64, 0, &copts);
+		if (fd < 0 || bpf_map_update_elem(bpf_map__fd(skel->maps.maps), &i, &fd, 0)) {
+			fprintf(stderr, "cannot create map %d\n", i);
+			exit(1);
+		}
+		close(fd);
+	}
+	last_ns = get_time_ns();
+}
+
+static void run(struct bpf_program *prog, __u32 id)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, topts, .ctx_in = &id, .ctx_size_in = sizeof(id));
+
+	if (bpf_prog_test_run_opts(bpf_program__fd(prog), &topts) || topts.retval) {
+		fprintf(stderr, "cannot run the program\n");
+		exit(1);
+	}
+}
+
+static void *producer(void *input)
+{
+	struct bpf_program *prog = program();
+	__u32 id = (long)input;
+
+	/* Churn ends, each time, by deleting the last map's value. */
+	while (skel->bss->res[id].next < nr_maps)
+		run(skel->progs.fill, id);
+
+	while (true)
+		run(prog, id);
+
+	return NULL;
+}
+
+static void measure(struct bench_res *bres)
+{
+	unsigned long now = get_time_ns();
+	int i;
+
+	bres->duration_ns = now - last_ns;
+	last_ns = now;
+	for (i = 0; i < env.producer_cnt; i++) {
+		bres->hits += atomic_swap(&skel->bss->res[i].ops, 0);
+		bres->gp_ns += atomic_swap(&skel->bss->res[i].create_ns, 0);
+		errors += atomic_swap(&skel->bss->res[i].errors, 0);
+	}
+}
+
+static double op_ns(const struct bench_res *bres)
+{
+	return bres->hits ? (double)bres->duration_ns * env.producer_cnt / bres->hits : 0;
+}
+
+static void report_progress(int iter, struct bench_res *bres, long delta_ns)
+{
+	printf("Iter %3d (%7.3lfus): %10.1lf ns/op\n", iter, (delta_ns - 1000000000) / 1000.0,
+	       op_ns(bres));
+}
+
+static void report_final(struct bench_res bres[], int n)
+{
+	double ns = 0, create = 0;
+	int i;
+
+	for (i = 0; i < n; i++) {
+		ns += op_ns(&bres[i]) / n;
+		create += bres[i].hits ? (double)bres[i].gp_ns / bres[i].hits / n : 0;
+	}
+	printf("Summary: cost %.1lf ns/op, of it create %.1lf\n", ns, create);
+	if (errors)
+		printf("cost errors %ld create_errs 0\n", errors);
+}
+
+/* Cost of a lookup, of a creation and of a deletion that follows it */
+const struct bench bench_local_storage_cost = {
+	.name = "local-storage-cost",
+	.argp = &bench_local_storage_cost_argp,
+	.validate = validate,
+	.setup = setup,
+	.producer_thread = producer,
+	.measure = measure,
+	.report_progress = report_progress,
+	.report_final = report_final,
+};

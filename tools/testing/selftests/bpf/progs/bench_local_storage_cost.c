@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What single operations cost, on the storage of the task that runs the program. */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+#define MAX_PRODUCERS	64
+#define OPS		128
+
+char _license[] SEC("license") = "GPL";
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1000);
+	__type(key, int);
+	__type(value, int);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+		__uint(map_flags, BPF_F_NO_PREALLOC);
+		__type(key, int);
+		__type(value, __u8[64]);
+	});
+} maps SEC(".maps");
+
+const volatile __u32 nr_maps = 1;
+/* Everything but the operation, to be subtracted. */
+const volatile bool empty;
+
+/* A line of its own for each producer. */
+struct {
+	long ops;
+	long errors;
+	long create_ns;
+	__u32 next;
+} __attribute__((aligned(128))) res[MAX_PRODUCERS];
+
+/* Not a constant to the verifier: lookups with it are calls of the helper. */
+__u64 no_flags;
+
+struct args {
+	__u32 producer;
+};
+
+/* Plain loops: the interpreter has neither callbacks nor kfuncs. */
+static __always_inline int lookups(struct args *args, __u64 flags)
+{
+	__u32 producer = args->producer % MAX_PRODUCERS;
+	long errors = 0;
+	int i;
+
+	for (i = 0; i < OPS; i++) {
+		__u32 key = res[producer].next++ % nr_maps;
+		void *map = bpf_map_lookup_elem(&maps, &key);
+
+		if (!map)
+			return 1;
+		if (empty)
+			continue;
+		errors += !bpf_task_storage_get(map, bpf_get_current_task_btf(), NULL, flags);
+	}
+	res[producer].errors += errors;
+	res[producer].ops += OPS;
+
+	return 0;
+}
+
+/* Gives the task values of OPS more maps. */
+SEC("syscall")
+int fill(struct args *args)
+{
+	return lookups(args, BPF_LOCAL_STORAGE_GET_F_CREATE);
+}
+
+SEC("syscall")
+int lookup_call(struct args *args)
+{
+	return lookups(args, no_flags);
+}
+
+SEC("syscall")
+int lookup_const(struct args *args)
+{
+	return lookups(args, 0);
+}
+
+/* Creates and deletes the last map's value. */
+SEC("syscall")
+int churn(struct args *args)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u32 producer = args->producer % MAX_PRODUCERS, key = nr_maps - 1;
+	__u64 begin, create_ns = 0;
+	void *map;
+	int i;
+
+	map = bpf_map_lookup_elem(&maps, &key);
+	if (!map)
+		return 1;
+
+	for (i = 0; i < OPS; i++) {
+		begin = bpf_ktime_get_ns();
+		if (!empty && !bpf_task_storage_get(map, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE))
+			res[producer].errors++;
+		create_ns += bpf_ktime_get_ns() - begin;
+		if (!empty)
+			bpf_task_storage_delete(map, task);
+	}
+	res[producer].create_ns += create_ns;
+	res[producer].ops += OPS;
+
+	return 0;
+}
