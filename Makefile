@@ -2,15 +2,16 @@
 # The front door. Everything is done by the scripts in tools/testing/bpf_local_storage/.
 
 T := tools/testing/bpf_local_storage
-export LINUX V ACCEL JOBS CACHE STOCK DEBUG ROUNDS
+export LINUX V ACCEL JOBS CACHE STOCK DEBUG ROUNDS MINUTES
 
-.PHONY: help bench test check tree kernel uml shell clean
+.PHONY: help bench test check soak tree kernel uml shell clean
 .NOTPARALLEL:
 
 help:
 	@echo "make bench    our local storage measured beside the base's, on real kernels"
 	@echo "make test     the base's selftests and our KUnit suites on our kernel"
 	@echo "make check    the quick tier: syntax, checkpatch, KUnit on user-mode Linux"
+	@echo "make soak     long: load while locks are refused, on ours and on the base; the model"
 	@echo "make tree     out/linux: the base, our files over it, patches/ applied"
 	@echo "make kernel   our x86-64 kernel for the virtual machine, in out/build/ours"
 	@echo "make uml      our user-mode Linux, in out/build/ours-uml"
@@ -25,8 +26,9 @@ help:
 	@echo "STOCK=1       kernel, uml, shell: the unmodified base"
 	@echo "DEBUG=1       kernel, shell: with KASAN, lockdep and debug objects"
 	@echo "ROUNDS=3      bench: rounds, stock and ours in turn"
+	@echo "MINUTES=4     soak: how long the load runs on each of the two kernels"
 
-bench test check tree:
+bench test check soak tree:
 	@$(T)/$@.sh
 
 kernel:

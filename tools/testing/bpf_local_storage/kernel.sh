@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # kernel.sh vm|uml: builds the kernel of one kind, ours or with STOCK=1 the unmodified base's, in
-# out/build/{ours,stock}[-debug|-uml]. make decides what there is to do.
+# out/build/{ours,stock}[-debug|-uml]. make decides what there is to do. With FAIL=1 beside STOCK=1
+# and DEBUG=1 the base can refuse its local storage's locks too: stock-fail-debug, for soak.sh.
 . "$(dirname "$0")/lib.sh"
 check_vars
 kind=$1
@@ -11,6 +12,17 @@ base=$SRC
 if [[ -n $STOCK ]]; then
 	name=stock
 	src=$base
+	if [[ -n ${FAIL:-} ]]; then
+		name+=-fail
+		src=$OUT/stock-fail
+		id=$(echo "$base"; cat "$HERE/stock-fail-locks.patch")
+		[[ $(cat "$src.id" 2> /dev/null) == "$id" ]] || {
+			rm -rf "$src"
+			cp -a --reflink=auto "$base" "$src"
+			patch -s -p1 -d "$src" < "$HERE/stock-fail-locks.patch"
+			echo "$id" > "$src.id"
+		}
+	fi
 else
 	name=ours
 	"$HERE/tree.sh"

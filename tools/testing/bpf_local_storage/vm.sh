@@ -4,7 +4,7 @@
 # (LIMIT seconds at most), leaves output and console log beside it. Fails if the guest did not
 # come to its end; whether the kernel complained is for check_log of lib.sh to say.
 # vm.sh KERNEL shell: an interactive shell. vm.sh KERNEL probe: only says kvm or tcg.
-# SMP=, ICOUNT=1: see below.
+# SMP=, ICOUNT=1, CMDLINE=: see below.
 . "$(dirname "$0")/lib.sh"
 kernel=$1 name=$2 limit=${3:-0}
 dir=$OUT/vm/$name
@@ -98,7 +98,7 @@ if [[ $name == shell ]]; then
 fi
 rm -f "$dir/output" "$dir/status" "$dir/console.log" "$dir/dmesg"
 touch "$dir/output"
-qemu "$accel" "${SMP:-2}" 4G "" -display none -serial file:/out/vm/$name/console.log -monitor none \
+qemu "$accel" "${SMP:-2}" 4G "${CMDLINE:-}" -display none -serial file:/out/vm/$name/console.log -monitor none \
 	"$limit" < /dev/null > "$dir/qemu.log" 2>&1 &
 pid=$!
 trap 'reap "$pid"' EXIT
