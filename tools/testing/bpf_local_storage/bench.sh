@@ -9,14 +9,12 @@ check_vars
 need_disk "$OUT" 12
 STOCK=1 DEBUG='' "$HERE/kernel.sh" vm
 STOCK='' DEBUG='' "$HERE/kernel.sh" vm
-STOCK=1 DEBUG='' "$HERE/kernel.sh" uml
-STOCK='' DEBUG='' "$HERE/kernel.sh" uml
 "$HERE/selftests.sh"
 accel=$("$HERE/vm.sh" stock probe)
 say "accelerator: $accel"
 
-id=$(echo "$accel"; cat "$HERE"/{job-bench.sh,guest-init,vm.sh,uml.sh} "$OUT/selftests/.done" \
-	"$OUT"/build/{stock,ours}/arch/x86/boot/bzImage "$OUT"/build/{stock,ours}-uml/linux | sha256sum)
+id=$(echo "$accel"; cat "$HERE"/{job-bench.sh,guest-init,vm.sh} "$OUT/selftests/.done" \
+	"$OUT"/build/{stock,ours}/arch/x86/boot/bzImage | sha256sum)
 [[ $(cat "$OUT/bench/id" 2> /dev/null) == "$id" ]] || {
 	rm -rf "$OUT/bench" "$OUT"/vm/bench
 	mkdir -p "$OUT/bench"
@@ -31,7 +29,7 @@ one() {
 	mkdir -p "$dir"
 	{ echo "LIMIT=200 $4"; cat "$HERE/job-bench.sh"; } > "$dir/job"
 	say "round $name"
-	SHOW='^=== [^e]|^Summary' "$HERE/${VM:-vm}.sh" "$2" bench 2400
+	SHOW='^=== [^e]|^Summary' "$HERE/vm.sh" "$2" bench 2400
 	check_log "$dir/console.log" > "$dir/complaints"
 	[[ ! -s $dir/complaints ]] || say "the kernel complained: $(head -1 "$dir/complaints")"
 	mv "$dir" "$OUT/bench/$name"
@@ -39,14 +37,11 @@ one() {
 
 all='SECONDS_EACH=2 BATCHES="16 32 64" ORDERS="seq int" MAPS="1 10 16 17 24 32 100 1000"'
 all+=' COST_TIME="-w1 -d2" COST_MAPS="1 16 17 1000"'
-native='TESTS=/linux BATCHES= MAPS= COST_TIME="-w1 -d2" COST_MAPS="1 16 17 24 32 100 1000"'
 few='SECONDS_EACH=1 BATCHES=32 ORDERS=seq MAPS="1 16 17 24 32 100 1000"'
 few+=' COST_TIME="-w1 -d1" COST_MAPS="1 16 17 24 32 100 1000"'
 for round in $(seq "$ROUNDS"); do
 	one rate stock "$round" "$all"
 	one rate ours "$round" "$all"
-	VM=uml one native stock "$round" "$native"
-	VM=uml one native ours "$round" "$native"
 done
 # The emulator can count instructions: figures that repeat to within a percent, but slow to get.
 # A hypervisor cannot, and there the clock is good.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # Runs in the guest: one round of bench, a few seconds each measurement.
-cd "${TESTS:-/tests}/tools/testing/selftests/bpf" || exit 1
+cd /tests/tools/testing/selftests/bpf || exit 1
 ulimit -n 8192
 echo "@cpu $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2)"
 echo "@kernel $(uname -r)"
