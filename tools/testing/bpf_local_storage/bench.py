@@ -5,8 +5,12 @@ import csv
 import glob
 import re
 import statistics
+import subprocess
 import sys
 
+from results import MEASURED
+
+MARK = 'measured: '
 RATE = re.compile(r'^Summary: (?:creates|hits throughput)\s+([\d.]+)')
 COST = re.compile(r'^Summary: cost ([\d.]+) ns/op, of it create ([\d.]+)')
 ERRORS = re.compile(r'errors (\d+) create_errs (\d+)')
@@ -23,6 +27,8 @@ def read(path, data, info):
         elif line.startswith('@'):
             key, _, value = line[1:].partition(' ')
             info[key] = value.strip()
+        elif m := MEASURED.match(line):
+            data.setdefault(MARK + m[1], ([], []))[0].append(float(m[2]))
         elif m := RATE.match(line):
             data.setdefault(name, ([], []))[0].append(float(m[1]))
         elif m := COST.match(line):
@@ -46,11 +52,15 @@ def errs(values):
 def label(name):
     if name == SCALING:
         return name, 'x'
+    if name.startswith(MARK):
+        return name.removeprefix(MARK), ''
     if name.startswith(('lookup, ', 'create, ', 'create + ')):
         return name, 'ns'
     if m := re.match(r'local-storage-create storage-type (\w+) batch-size (\d+)', name):
         return f'create {m[1]}, batches of {m[2]}', 'k/s'
     m = re.match(r'nr_maps (\d+) local-storage-cache-(\w+)-get', name)
+    if not m:
+        return name, ''
     return f'get {"sequential" if m[2] == "seq" else "interleaved"}, {m[1]} maps', 'M/s'
 
 
@@ -75,6 +85,8 @@ def costs(data):
     one, two = (raw.get(f'{k} {C}', ([], [])) for k in ('op churn owner-maps 1', '-p 2 -a op churn'))
     if one[0] and two[0]:
         res[SCALING] = [2 * a / b for a, b in zip(one[0], two[0])], two[1]
+    res |= {k: data.pop(k) for k in list(data) if k.startswith(MARK)}
+
     return res
 
 
@@ -97,6 +109,26 @@ def table(lines, rows, title, stock, ours):
         lines.append(f'{what:40}{unit:>5}{a[0]:>11}{a[1]:>5}{b[0]:>11}{b[1]:>5}{diff:>12}{err:>14}')
         rows.append([title.split(':')[0], what, unit, *a, *b, diff, errs(s[1]), errs(o[1])])
     return failed
+
+
+def median(cost, row):
+    rates = cost.get(row, ([],))[0]
+    return f'{statistics.median(rates):.1f}' if rates else '?'
+
+
+def picture(out, unit, stock, ours, creations):
+    """out/bench.svg and .png: lookup cost by number of maps, creation rates"""
+    with open(f'{out}/bench/lookup.dat', 'w') as f:
+        for n in 1, 16, 17, 24, 32, 100, 1000:
+            call, const = (f'lookup, {n} maps, {how}' for how in
+                           ('helper called', 'flags a constant'))
+            if call in stock:
+                print(n, median(stock, call), median(ours, call), median(ours, const), file=f)
+    with open(f'{out}/bench/create.dat', 'w') as f:
+        for name, (a, b) in creations.items():
+            print(f'"{name}" 100 {100 * b / a:.1f}', file=f)
+    return subprocess.call(['gnuplot', '-e', f'unit = "{unit}"', '/bls/bench.gp'],
+                           cwd=f'{out}/bench') != 0
 
 
 def main():
@@ -126,6 +158,14 @@ def main():
                         rounds['count', 'stock'], rounds['count', 'ours'])
         failed |= table(lines, rows, 'One operation, in instructions',
                         cost['count', 'stock'], cost['count', 'ours'])
+    mode, unit = ('count', 'instructions') if rounds['count', 'stock'] else ('rate', 'ns')
+    creations = {}
+    for name, (rates, _) in rounds['rate', 'stock'].items():
+        other = rounds['rate', 'ours'].get(name, ([],))[0]
+        if name.startswith('local-storage-create') and rates and other:
+            creations[label(name)[0].removeprefix('create ').replace(' of', '')] = (
+                statistics.median(rates), statistics.median(other))
+    failed |= picture(out, unit, cost[mode, 'stock'], cost[mode, 'ours'], creations)
     text = '\n'.join(lines)
     print(text)
     open(f'{out}/bench.txt', 'w').write(text + '\n')

@@ -52,7 +52,8 @@ if [[ $accel == tcg ]]; then
 fi
 cpu="$(grep -m1 'model name' /proc/cpuinfo | sed 's/.*: //'), $(nproc) CPUs, host Linux $(uname -r)"
 status=0
-box "" "" python3 /bls/bench.py /out "$accel" "$cpu" || status=$?
+box "" "" env PYTHONDONTWRITEBYTECODE=1 python3 /bls/bench.py /out "$accel" "$cpu" || status=$?
 echo
-echo "written to $OUT/bench.txt and $OUT/bench.csv; raw output in $OUT/bench/"
+echo "written to $OUT/bench.txt and $OUT/bench.csv; drawn in $OUT/bench/bench.svg and bench.png;" \
+	"raw output in $OUT/bench/"
 [[ $status == 0 ]] || die "some measurements failed"

@@ -33,4 +33,10 @@ for n in 1 2; do
 	run $COST_TIME -p 1 --op churn --owner-maps $n local-storage-cost
 done
 [ "$(nproc)" = 1 ] || run $COST_TIME -p 2 -a --op churn local-storage-cost
+# What our own tests measure by the clock.
+if [ "$(nproc)" != 1 ]; then
+	echo "=== tests"
+	timeout -k 5 "$LIMIT" ./test_progs -v -a local_storage_cost \
+		-a local_storage_mem_usage/slab < /dev/null | grep measured: || echo "@failed"
+fi
 echo "=== end"

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What fdinfo and bpftool say of a map's memory follows the number of its values. */
+/*
+ * What fdinfo and bpftool say of a map's memory follows the number of its values; and what memory
+ * these take, the storage of their owner included.
+ */
 #include <pthread.h>
 #include <semaphore.h>
 #include <sys/stat.h>
@@ -160,6 +163,67 @@ out:
 		close(parent);
 }
 
+#define NR_SOCKETS	4000
+
+/* What the cgroup of the maps is charged with for memory from the slab allocator. */
+static long slab_bytes(int cgroup)
+{
+	char buf[8192] = "", *at;
+	int fd;
+
+	/* The kernel adds up its per-CPU figures every two seconds. */
+	sleep(5);
+	fd = openat(cgroup, "memory.stat", O_RDONLY);
+	if (!ASSERT_OK_FD(fd, "memory.stat"))
+		return -1;
+	read(fd, buf, sizeof(buf) - 1);
+	close(fd);
+	at = strstr(buf, "slab_unreclaimable ");
+
+	return ASSERT_OK_PTR(at, "slab_unreclaimable") ? atol(strchr(at, ' ')) : -1;
+}
+
+/* A value of 64 bytes of each of @map for each socket: the memory it takes, all told. */
+static void test_slab(void)
+{
+	int i, m, cgroup, map[3] = { -1, -1, -1 }, owner[NR_SOCKETS];
+	long before, after;
+	char value[64] = {};
+
+	memset(owner, -1, sizeof(owner));
+	cgroup = test__join_cgroup("/mem_usage");
+	if (!ASSERT_OK_FD(cgroup, "cgroup"))
+		return;
+	for (i = 0; i < NR_SOCKETS; i++) {
+		owner[i] = ls_owner_new(LS_SK);
+		if (!ASSERT_OK_FD(owner[i], "owner"))
+			goto out;
+	}
+	for (m = 0; m < ARRAY_SIZE(map); m++) {
+		map[m] = ls_map_new(LS_SK, sizeof(value), 0);
+		if (!ASSERT_OK_FD(map[m], "map"))
+			goto out;
+		before = slab_bytes(cgroup);
+		for (i = 0; i < NR_SOCKETS; i++)
+			if (!ASSERT_OK(bpf_map_update_elem(map[m], &owner[i], value, BPF_NOEXIST),
+				       "update"))
+				goto out;
+		after = slab_bytes(cgroup);
+		ASSERT_GE(after - before, (long)NR_SOCKETS * sizeof(value), "charged");
+		printf("measured: bytes for %s value of 64 on a socket: %ld\n",
+		       !m ? "the first" : m == 1 ? "the second" : "a third",
+		       (after - before) / NR_SOCKETS);
+	}
+out:
+	for (i = 0; i < NR_SOCKETS; i++)
+		if (owner[i] >= 0)
+			close(owner[i]);
+	for (m = 0; m < ARRAY_SIZE(map); m++)
+		if (map[m] >= 0)
+			close(map[m]);
+	close(cgroup);
+}
+
 void test_local_storage_mem_usage(void)
 {
 	int kind;
@@ -167,4 +231,6 @@ void test_local_storage_mem_usage(void)
 	for (kind = 0; kind < LS_NR_KINDS; kind++)
 		if (test__start_subtest(ls_name[kind]))
 			test_kind(kind);
+	if (test__start_subtest("slab"))
+		test_slab();
 }
