@@ -4,7 +4,7 @@
 T := tools/testing/bpf_local_storage
 export LINUX V ACCEL JOBS CACHE STOCK DEBUG ROUNDS MINUTES
 
-.PHONY: help bench test check soak tree kernel uml shell clean
+.PHONY: help bench test check soak demo tree kernel uml shell clean
 .NOTPARALLEL:
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make test     the base's selftests and our KUnit suites on our kernel"
 	@echo "make check    the quick tier: syntax, checkpatch, KUnit on user-mode Linux"
 	@echo "make soak     long: load while locks are refused, on ours and on the base; the model"
+	@echo "make demo     tools/bpf/offcpu on our kernel: a small program that uses task storage"
 	@echo "make tree     out/linux: the base, our files over it, patches/ applied"
 	@echo "make kernel   our x86-64 kernel for the virtual machine, in out/build/ours"
 	@echo "make uml      our user-mode Linux, in out/build/ours-uml"
@@ -28,7 +29,7 @@ help:
 	@echo "ROUNDS=3      bench: rounds, stock and ours in turn"
 	@echo "MINUTES=4     soak: how long the load runs on each of the two kernels"
 
-bench test check soak tree:
+bench test check soak demo tree:
 	@$(T)/$@.sh
 
 kernel:

@@ -137,7 +137,8 @@ def main():
             if what != 'passed':
                 notes.append((what, kernel, '/'.join(filter(None, unit)), why))
 
-    tables = [parse(f'{out}/vm/own-{k}/output') for k in kernels]
+    tables = [parse(f'{out}/vm/own-{k}/output') | parse(f'{out}/vm/no-lsm-{k}/output')
+              for k in kernels]
     print()
     show('our own (passed/all)', tables, kernels)
     for kernel, table in zip(kernels[1:], tables[1:]):
@@ -156,7 +157,7 @@ def main():
     # Stock's are not ours to answer for.
     logs = {'kunit': f'{out}/kunit.complaints'}
     for kernel in kernels:
-        for tests in 'tests', 'own':
+        for tests in 'tests', 'own', 'no-lsm':
             logs[f'{tests}, {kernel}'] = f'{out}/vm/{tests}-{kernel}/complaints'
     for name, path in logs.items():
         lines = open(path, errors='replace').read().splitlines() if os.path.exists(path) else ['?']

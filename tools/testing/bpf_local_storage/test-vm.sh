@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# test-vm.sh KERNEL tests|own: the selftests in a virtual machine on out/build/KERNEL, the base's
-# or ours, by tests.list or own.list. All is kept in out/vm/{tests,own}-KERNEL; a whole run there
-# is not done again for the same kernel.
+# test-vm.sh KERNEL tests|own|no-lsm: the selftests in a virtual machine on out/build/KERNEL, the
+# base's or ours, by the list of that name; no-lsm boots with the BPF LSM off. All is kept in
+# out/vm/LIST-KERNEL; a whole run there is not done again for the same kernel.
 # test-vm.sh KERNEL some TEST...: those named, as test_progs -a takes them, or test_maps.
 . "$(dirname "$0")/lib.sh"
 check_vars
@@ -30,6 +30,7 @@ if [[ $# == 0 ]]; then
 else
 	printf '%s\n' "$@" > "$dir/tests.list"
 fi
+[[ $list != no-lsm ]] || export CMDLINE=lsm=capability
 { echo "LIMIT=$limit MAPS_LIMIT=$maps OWN=$([[ $list == tests ]] || echo -v)"; cat "$HERE/job-tests.sh"; } > "$dir/job"
 say "$list on $kernel: running (accelerator: $("$HERE/vm.sh" "$kernel" probe))"
 SHOW='^#[0-9]+ |^test_maps:|^=== test_maps' "$HERE/vm.sh" "$kernel" "$name" "$all" ||

@@ -9,20 +9,22 @@ need_disk "$OUT" 15
 STOCK=1 "$HERE/kernel.sh" vm
 STOCK='' "$HERE/kernel.sh" vm
 "$HERE/selftests.sh" stock ours
-for kernel in stock ours; do
-	"$HERE/test-vm.sh" $kernel tests
-	"$HERE/test-vm.sh" $kernel own
-done
+vm_tests() {
+	for list in tests own no-lsm; do
+		"$HERE/test-vm.sh" "$1" $list
+	done
+}
+vm_tests stock
+vm_tests ours
 "$HERE/model.sh" || true
 "$HERE/kunit.sh" || rm -f "$OUT"/kunit.{json,complaints}
 STOCK='' DEBUG=1 "$HERE/kernel.sh" vm
 "$HERE/selftests.sh" ours-debug
-"$HERE/test-vm.sh" ours-debug tests
-"$HERE/test-vm.sh" ours-debug own
+vm_tests ours-debug
 
 status=0
 box "" "" env SHOWN_OUT="$OUT" python3 /bls/results.py /out stock ours ours-debug |
 	tee "$OUT/test.txt" || status=$?
 # Ours is run anew by the next `make test`; only an interrupted one goes on.
-rm -f "$OUT"/vm/{tests,own}-ours*/id
+rm -f "$OUT"/vm/{tests,own,no-lsm}-ours*/id
 exit $status
