@@ -102,9 +102,9 @@ struct bpf_local_storage_elem {
 	struct bpf_local_storage __rcu *storage;	/* NULL once destroy has taken snode off */
 	struct rcu_head rcu;		/* its way out, or its place in a queue before that */
 	atomic_t state;
-	u32 bucket:30;			/* index, kept: the storage it was chosen by may go first */
-	u32 joint:1;			/* allocated with the storage before it */
-	u32 from_bpf_ma:1;
+	u16 bucket;			/* index, kept: the storage it was chosen by may go first */
+	bool joint;			/* allocated with the storage before it */
+	bool from_bpf_ma;
 	struct bpf_local_storage_data sdata;
 };
 
@@ -221,6 +221,9 @@ bpf_local_storage_lookup_owner(const struct bpf_local_storage_type *type, void *
 	return storage ? bpf_local_storage_lookup(storage, smap) : NULL;
 }
 
+struct bpf_local_storage_data *
+bpf_local_storage_set(void *owner, struct bpf_local_storage_map *smap, void *value,
+		      u64 map_flags, bool swap_uptrs);
 struct bpf_local_storage_data *
 bpf_local_storage_update(void *owner, struct bpf_local_storage_map *smap, void *value,
 			 u64 map_flags, bool swap_uptrs);

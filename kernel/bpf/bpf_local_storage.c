@@ -12,7 +12,6 @@
  */
 #include <linux/bpf.h>
 #include <linux/btf.h>
-#include <linux/hash.h>
 #include <linux/rculist.h>
 
 #include "bpf_local_storage_internal.h"
@@ -44,15 +43,8 @@ static void selem_set_storage(struct bpf_local_storage_elem *selem,
 
 	rcu_assign_pointer(selem->storage, storage);
 	/* The bucket follows from the storage, so a replacement meets the old element's bucket. */
-	selem->bucket = hash_ptr(storage, smap->bucket_log);
+	selem->bucket = bpf_local_storage_bucket(storage, smap->bucket_log);
 	atomic_set(&selem->state, SELEM_MAP | SELEM_STORAGE);
-}
-
-static __always_inline void selem_set_slot(struct bpf_local_storage *storage,
-					   struct bpf_local_storage_elem *selem)
-{
-	rcu_assign_pointer(*bpf_local_storage_slot(storage, SDATA(selem)->smap->slot),
-			   SDATA(selem));
 }
 
 /**
@@ -69,9 +61,10 @@ void bpf_selem_unlink_storage(struct bpf_local_storage *storage,
 	RCU_INIT_POINTER(*bpf_local_storage_slot(storage, SDATA(selem)->smap->slot), NULL);
 }
 
-/* Make @storage, with @selem as all it holds and its slot reserved, the owner's. */
+/* Make @storage, with @selem in @slot as all it holds, the owner's. */
 static int publish_storage(struct bpf_local_storage __rcu **ptr,
 			   struct bpf_local_storage *storage,
+			   struct bpf_local_storage_data __rcu **slot,
 			   struct bpf_local_storage_elem *selem)
 {
 	struct bpf_local_storage_map_bucket *b;
@@ -85,7 +78,7 @@ static int publish_storage(struct bpf_local_storage __rcu **ptr,
 		return err;
 
 	hlist_add_head_rcu(&selem->snode, &storage->list);
-	selem_set_slot(storage, selem);
+	rcu_assign_pointer(*slot, SDATA(selem));
 
 	/*
 	 * From the cmpxchg on, which orders what is written above before it, others find the
@@ -105,12 +98,13 @@ static int publish_storage(struct bpf_local_storage __rcu **ptr,
 }
 
 /*
- * Put @selem on @storage in place of the map's old element, which is returned in @oldp for the
- * caller to free, or as a new one. With BPF_F_LOCK an old one is left in place and returned.
+ * Put @selem on @storage, in @slot: in place of the map's old element, which is returned in @oldp
+ * for the caller to free, or as a new one. With BPF_F_LOCK an old one stays and is returned.
  */
 static struct bpf_local_storage_data *
-link_selem(struct bpf_local_storage *storage, struct bpf_local_storage_elem *selem,
-	   u64 map_flags, struct bpf_local_storage_elem **oldp)
+link_selem(struct bpf_local_storage *storage, struct bpf_local_storage_data __rcu **slot,
+	   struct bpf_local_storage_elem *selem, u64 map_flags,
+	   struct bpf_local_storage_elem **oldp)
 {
 	struct bpf_local_storage_map *smap = SDATA(selem)->smap;
 	struct bpf_local_storage_data *sdata;
@@ -128,7 +122,7 @@ link_selem(struct bpf_local_storage *storage, struct bpf_local_storage_elem *sel
 		goto unlock;
 	}
 
-	sdata = bpf_local_storage_lookup(storage, smap);
+	sdata = rcu_dereference_check(*slot, bpf_rcu_lock_held());
 	err = check_flags(sdata, map_flags);
 	if (err || (sdata && map_flags & BPF_F_LOCK))
 		goto unlock;
@@ -151,7 +145,7 @@ link_selem(struct bpf_local_storage *storage, struct bpf_local_storage_elem *sel
 		hlist_add_head_rcu(&selem->snode, &storage->list);
 		storage->mem_charge += smap->elem_size;
 	}
-	selem_set_slot(storage, selem);
+	rcu_assign_pointer(*slot, SDATA(selem));
 	sdata = SDATA(selem);
 	bpf_local_storage_unlock(&b->lock, b_flags);
 unlock:
@@ -174,6 +168,7 @@ insert_selem(void *owner, struct bpf_local_storage_elem *selem, struct bpf_local
 	struct bpf_local_storage __rcu **ptr = smap->type->storage(owner);
 	struct bpf_local_storage *storage, *gone = NULL;
 	struct bpf_local_storage_data *sdata = ERR_PTR(LOOK_AGAIN);
+	struct bpf_local_storage_data __rcu **slot;
 	int turn, err;
 
 	for (turn = 0; turn < INSERT_TURNS && sdata == ERR_PTR(LOOK_AGAIN); turn++) {
@@ -182,8 +177,9 @@ insert_selem(void *owner, struct bpf_local_storage_elem *selem, struct bpf_local
 			/* Closed, and yet the owner's: destroy did that. */
 			sdata = ERR_PTR(-ENOENT);
 		} else if (storage) {
-			err = bpf_local_storage_reserve(storage, smap, owner);
-			sdata = err ? ERR_PTR(err) : link_selem(storage, selem, map_flags, &old);
+			slot = bpf_local_storage_reserve(storage, smap, owner);
+			sdata = IS_ERR(slot) ? ERR_CAST(slot) :
+				link_selem(storage, slot, selem, map_flags, &old);
 			gone = storage;
 		} else {
 			err = check_flags(NULL, map_flags);
@@ -193,10 +189,11 @@ insert_selem(void *owner, struct bpf_local_storage_elem *selem, struct bpf_local
 				if (err)
 					fresh = NULL;
 			}
-			if (!err)
-				err = bpf_local_storage_reserve(fresh, smap, owner);
-			if (!err)
-				err = publish_storage(ptr, fresh, selem);
+			if (!err) {
+				slot = bpf_local_storage_reserve(fresh, smap, owner);
+				err = IS_ERR(slot) ? PTR_ERR(slot) :
+				      publish_storage(ptr, fresh, slot, selem);
+			}
 			if (!err)
 				fresh = NULL;
 			sdata = err ? ERR_PTR(err) : SDATA(selem);
@@ -216,59 +213,82 @@ insert_selem(void *owner, struct bpf_local_storage_elem *selem, struct bpf_local
 	return sdata;
 }
 
+/* BPF_F_LOCK met an element: write into it. Should it be unlinked just now, this came first. */
+static struct bpf_local_storage_data *
+write_locked(struct bpf_local_storage_data *sdata, void *value)
+{
+	copy_map_value_locked(&sdata->smap->map, sdata->data, value, false);
+
+	return sdata;
+}
+
 /**
- * bpf_local_storage_update() - set the value of a map for an owner
+ * bpf_local_storage_update() - set the value of a map for an owner, by a new element
  * @owner: the owner, which the caller keeps alive and which is not being freed
  * @smap: the map, kept alive by the caller
  * @value: the value to copy, or NULL for all zero
  * @map_flags: BPF_ANY, BPF_NOEXIST or BPF_EXIST, and BPF_F_LOCK to write to what is there
  * @swap_uptrs: the uptrs in @value are pinned, and are the map's from when its element is filled
  *
- * Any context. RCU or RCU Tasks Trace read lock held, for as long as the result is used.
+ * Any context. RCU or RCU Tasks Trace read lock held, for as long as the result is used. A function
+ * of its own, as programs may be attached to it.
  *
- * Return: the value, or an ERR_PTR(): -EINVAL for flags that do not go together or that the value
- * type has no lock for, -EEXIST and -ENOENT as the flags ask, -ENOENT also if the owner is being
- * freed, -ENOMEM, and -EDEADLK or -ETIMEDOUT from the locks.
+ * Return: the value, or an ERR_PTR(): -EEXIST and -ENOENT as the flags ask, -ENOENT also if the
+ * owner is being freed, -ENOMEM, and -EDEADLK or -ETIMEDOUT from the locks.
  */
-struct bpf_local_storage_data *
+noinline struct bpf_local_storage_data *
 bpf_local_storage_update(void *owner, struct bpf_local_storage_map *smap, void *value,
 			 u64 map_flags, bool swap_uptrs)
 {
 	struct bpf_local_storage_data *sdata;
 	struct bpf_local_storage_elem *selem;
 	struct bpf_local_storage *fresh;
+
+	selem = bpf_selem_alloc(smap, owner, value, swap_uptrs, &fresh);
+	if (IS_ERR(selem))
+		return ERR_CAST(selem);
+
+	sdata = insert_selem(owner, selem, fresh, map_flags);
+	if (likely(sdata == SDATA(selem)))
+		return sdata;
+	bpf_selem_discard(selem, owner);
+
+	return IS_ERR(sdata) ? sdata : write_locked(sdata, value);
+}
+
+/**
+ * bpf_local_storage_set() - set the value of a map for an owner
+ * @owner: as for bpf_local_storage_update()
+ * @smap: as for bpf_local_storage_update()
+ * @value: as for bpf_local_storage_update()
+ * @map_flags: from the caller of bpf(2), not checked yet
+ * @swap_uptrs: as for bpf_local_storage_update()
+ *
+ * Context as for bpf_local_storage_update(). What the flags rule out needs neither memory nor a
+ * lock, nor does what BPF_F_LOCK finds.
+ *
+ * Return: as there, or ERR_PTR(-EINVAL) for flags that do not go together or that the value type
+ * has no lock for.
+ */
+struct bpf_local_storage_data *
+bpf_local_storage_set(void *owner, struct bpf_local_storage_map *smap, void *value,
+		      u64 map_flags, bool swap_uptrs)
+{
+	struct bpf_local_storage_data *sdata;
 	int err;
 
 	if ((map_flags & ~(u64)BPF_F_LOCK) > BPF_EXIST ||
 	    (map_flags & BPF_F_LOCK && !btf_record_has_field(smap->map.record, BPF_SPIN_LOCK)))
 		return ERR_PTR(-EINVAL);
 
-	/* What the flags rule out needs neither memory nor a lock. */
 	sdata = bpf_local_storage_lookup_owner(smap->type, owner, smap);
 	err = check_flags(sdata, map_flags);
 	if (err)
 		return ERR_PTR(err);
+	if (sdata && map_flags & BPF_F_LOCK)
+		return write_locked(sdata, value);
 
-	if (!sdata || !(map_flags & BPF_F_LOCK)) {
-		selem = bpf_selem_alloc(smap, owner, value, swap_uptrs, &fresh);
-		if (IS_ERR(selem))
-			return ERR_CAST(selem);
-
-		sdata = insert_selem(owner, selem, fresh, map_flags);
-		if (sdata == SDATA(selem))
-			return sdata;
-		bpf_selem_discard(selem, owner);
-		if (IS_ERR(sdata))
-			return sdata;
-	}
-
-	/*
-	 * BPF_F_LOCK met an element: write into it under its own lock. Should it be unlinked just
-	 * now, this update came first.
-	 */
-	copy_map_value_locked(&smap->map, sdata->data, value, false);
-
-	return sdata;
+	return bpf_local_storage_update(owner, smap, value, map_flags, swap_uptrs);
 }
 
 /**

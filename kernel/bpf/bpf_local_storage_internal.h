@@ -6,6 +6,7 @@
 #define _BPF_LOCAL_STORAGE_INTERNAL_H
 
 #include <linux/bpf_local_storage.h>
+#include <linux/hash.h>
 
 /* Where a lock is taken: which operation, and which of the two locks. */
 enum bpf_local_storage_site {
@@ -47,6 +48,12 @@ static inline int bpf_local_storage_lock(rqspinlock_t *lock, unsigned long *flag
 static inline void bpf_local_storage_unlock(rqspinlock_t *lock, unsigned long flags)
 {
 	raw_res_spin_unlock_irqrestore(lock, flags);
+}
+
+/* The bucket of a storage's elements: storages lie at regular distances, the buckets must not. */
+static inline u32 bpf_local_storage_bucket(const struct bpf_local_storage *storage, u32 bucket_log)
+{
+	return hash_ptr(storage, bucket_log);
 }
 
 static inline struct bpf_local_storage_map_bucket *
@@ -143,7 +150,7 @@ void bpf_local_storage_discard(struct bpf_local_storage *storage,
 			       struct bpf_local_storage_map *smap, void *owner);
 void bpf_selem_ride(struct bpf_local_storage_elem *selem, struct llist_node **riders);
 
-void *bpf_local_storage_zalloc(struct bpf_local_storage_map *smap, size_t size, bool *from_bpf_ma);
+void *bpf_local_storage_kmalloc(struct bpf_local_storage_map *smap, size_t size, bool *from_bpf_ma);
 void bpf_local_storage_kfree(void *p, bool from_bpf_ma);
 bool bpf_local_storage_joint(u32 elem_size);
 void bpf_local_storage_free_after_gp(struct rcu_head *head, rcu_callback_t func);
@@ -153,14 +160,20 @@ int bpf_local_storage_grow(struct bpf_local_storage *storage,
 			   struct bpf_local_storage_map *smap, void *owner);
 void bpf_local_storage_free_slots(struct bpf_local_storage *storage);
 
-/* See to it that the storage has a slot for the map. Context and errors as for growing it. */
-static inline int bpf_local_storage_reserve(struct bpf_local_storage *storage,
-					    struct bpf_local_storage_map *smap, void *owner)
+/* The storage's slot for the map, which it may have to grow for: context and errors as there. */
+static inline struct bpf_local_storage_data __rcu **
+bpf_local_storage_reserve(struct bpf_local_storage *storage, struct bpf_local_storage_map *smap,
+			  void *owner)
 {
-	if (likely(bpf_local_storage_slot(storage, smap->slot)))
-		return 0;
+	struct bpf_local_storage_data __rcu **slot = bpf_local_storage_slot(storage, smap->slot);
+	int err;
 
-	return bpf_local_storage_grow(storage, smap, owner);
+	if (likely(slot))
+		return slot;
+
+	err = bpf_local_storage_grow(storage, smap, owner);
+
+	return err ? ERR_PTR(err) : bpf_local_storage_slot(storage, smap->slot);
 }
 
 /* bpf_local_storage_map.c: the count of a map's elements */

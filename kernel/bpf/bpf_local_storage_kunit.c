@@ -9,7 +9,6 @@
 #include <linux/completion.h>
 #include <linux/delay.h>
 #include <linux/fault-inject.h>
-#include <linux/hash.h>
 #include <linux/kthread.h>
 #include <linux/rcupdate_trace.h>
 #include <linux/slab.h>
@@ -153,7 +152,7 @@ static int update(struct test_owner *o, struct bpf_local_storage_map *smap, u64 
 	struct bpf_local_storage_data *sdata;
 
 	prog_enter();
-	sdata = bpf_local_storage_update(o, smap, &value, flags, swap_uptrs);
+	sdata = bpf_local_storage_set(o, smap, &value, flags, swap_uptrs);
 	prog_exit();
 
 	return PTR_ERR_OR_ZERO(sdata);
@@ -286,7 +285,7 @@ static void large_test(struct kunit *test)
 	memset(value, 0x5a, attr.value_size);
 
 	prog_enter();
-	err = PTR_ERR_OR_ZERO(bpf_local_storage_update(&o, smap, value, BPF_ANY, true));
+	err = PTR_ERR_OR_ZERO(bpf_local_storage_set(&o, smap, value, BPF_ANY, true));
 	prog_exit();
 	KUNIT_ASSERT_EQ(test, err, 0);
 	KUNIT_EXPECT_MEMEQ(test, get(&o, smap, 0), value, attr.value_size);
@@ -444,6 +443,29 @@ static void charge_test(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, live(smap) + live(other), 0);
 	bpf_local_storage_map_free(&smap->map);
 	bpf_local_storage_map_free(&other->map);
+}
+
+/* Whatever the distance between storages, no bucket gets more than twice its share. */
+static void buckets_test(struct kunit *test)
+{
+	u32 i, odd, shift, log, bucket, *nr;
+
+	nr = kunit_kcalloc(test, 64, sizeof(*nr), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, nr);
+	for (log = 4; log <= 6; log++)
+		for (odd = 1; odd < 8; odd += 2)
+			for (shift = 3; shift <= 16; shift++) {
+				memset(nr, 0, 64 * sizeof(*nr));
+				for (i = 0; i < 16 << log; i++) {
+					void *storage = (void *)PAGE_OFFSET + i * (odd << shift);
+
+					bucket = bpf_local_storage_bucket(storage, log);
+					KUNIT_ASSERT_LT(test, bucket, 1U << log);
+					KUNIT_EXPECT_LE_MSG(test, ++nr[bucket], 32,
+							    "%u buckets, %u bytes", 1U << log,
+							    odd << shift);
+				}
+			}
 }
 
 static int copy(struct test_owner *to, struct test_value *from)
@@ -638,7 +660,7 @@ static void refused_lock_test(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, update(&o, smap, 1, BPF_ANY, false), 0);
 	storage = rcu_dereference_protected(o.storage, 1);
 	locks[0] = &storage->lock;
-	locks[1] = &smap->buckets[hash_ptr(storage, smap->bucket_log)].lock;
+	locks[1] = &smap->buckets[bpf_local_storage_bucket(storage, smap->bucket_log)].lock;
 
 	for (i = 0; i < 2; i++) {
 		err = raw_res_spin_lock_irqsave(locks[i], flags);
@@ -683,7 +705,7 @@ static void refused_destroy_test(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, update(&o, smap, 1, BPF_ANY, false), 0);
 		KUNIT_ASSERT_EQ(test, update(&o, other, 1, BPF_ANY, false), 0);
 		storage = rcu_dereference_protected(o.storage, 1);
-		lock = i ? &smap->buckets[hash_ptr(storage, smap->bucket_log)].lock :
+		lock = i ? &smap->buckets[bpf_local_storage_bucket(storage, smap->bucket_log)].lock :
 			   &storage->lock;
 
 		err = raw_res_spin_lock_irqsave(lock, flags);
@@ -1017,6 +1039,7 @@ static struct kunit_case local_storage_cases[] = {
 	KUNIT_CASE(flags_test),
 	KUNIT_CASE(f_lock_test),
 	KUNIT_CASE(charge_test),
+	KUNIT_CASE(buckets_test),
 	KUNIT_CASE(clone_test),
 	KUNIT_CASE(map_free_test),
 	KUNIT_CASE(many_maps_test),

@@ -113,6 +113,7 @@ struct bpf_map *bpf_local_storage_map_alloc(union bpf_attr *attr,
 	smap->joint = bpf_local_storage_joint(smap->elem_size);
 
 	/* So many that CPUs which create for different owners seldom meet in one. */
+	BUILD_BUG_ON(2 * roundup_pow_of_two(NR_CPUS) > U16_MAX);
 	nr_buckets = max_t(u32, 16, 2 * roundup_pow_of_two(num_possible_cpus()));
 	smap->bucket_log = ilog2(nr_buckets);
 
@@ -227,7 +228,7 @@ long bpf_local_storage_map_update_elem(struct bpf_map *map, void *key, void *val
 	if (IS_ERR(owner))
 		return PTR_ERR(owner);
 
-	sdata = bpf_local_storage_update(owner, smap, value, flags, true);
+	sdata = bpf_local_storage_set(owner, smap, value, flags, true);
 	smap->type->fd_put(pin);
 
 	return PTR_ERR_OR_ZERO(sdata);

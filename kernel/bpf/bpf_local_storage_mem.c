@@ -35,7 +35,7 @@ static bool interrupted_unknown(void)
 }
 
 /**
- * bpf_local_storage_zalloc() - zeroed memory, from where the context allows
+ * bpf_local_storage_kmalloc() - memory from where the context allows, not cleared
  * @smap: the map on whose behalf
  * @size: how much
  * @from_bpf_ma: set to what bpf_local_storage_kfree() has to be told
@@ -44,12 +44,12 @@ static bool interrupted_unknown(void)
  *
  * Return: the memory, or NULL.
  */
-void *bpf_local_storage_zalloc(struct bpf_local_storage_map *smap, size_t size, bool *from_bpf_ma)
+void *bpf_local_storage_kmalloc(struct bpf_local_storage_map *smap, size_t size, bool *from_bpf_ma)
 {
 	void *p;
 
 	*from_bpf_ma = false;
-	p = bpf_map_kmalloc_nolock(&smap->map, size, __GFP_ZERO, NUMA_NO_NODE);
+	p = bpf_map_kmalloc_nolock(&smap->map, size, 0, NUMA_NO_NODE);
 	if (likely(p))
 		return p;
 
@@ -58,7 +58,8 @@ void *bpf_local_storage_zalloc(struct bpf_local_storage_map *smap, size_t size, 
 	 * 128-bit cmpxchg, and at times just bad luck.
 	 */
 	if (!interrupted_unknown() && !IS_ENABLED(CONFIG_PREEMPT_RT))
-		return bpf_map_kzalloc(&smap->map, size, GFP_NOWAIT | __GFP_NOWARN);
+		return bpf_map_kmalloc_node(&smap->map, size, GFP_NOWAIT | __GFP_NOWARN,
+					    NUMA_NO_NODE);
 
 	/* Not charged to a memory cgroup: only where there is nothing else. */
 	if (IS_ENABLED(CONFIG_HAVE_CMPXCHG_DOUBLE) || !bpf_global_ma_set ||
@@ -66,16 +67,13 @@ void *bpf_local_storage_zalloc(struct bpf_local_storage_map *smap, size_t size, 
 		return NULL;
 
 	p = bpf_mem_alloc(&bpf_global_ma, size);
-	if (p) {
-		memset(p, 0, size);
-		*from_bpf_ma = true;
-	}
+	*from_bpf_ma = p;
 
 	return p;
 }
 
 /**
- * bpf_local_storage_kfree() - give back what bpf_local_storage_zalloc() gave
+ * bpf_local_storage_kfree() - give back what bpf_local_storage_kmalloc() gave
  * @p: the memory, or NULL
  * @from_bpf_ma: as it was set then
  *
@@ -120,6 +118,7 @@ static void storage_put(struct bpf_local_storage *storage)
 static void storage_init(struct bpf_local_storage *storage, struct bpf_local_storage_map *smap,
 			 void *owner, int parts, bool from_bpf_ma)
 {
+	memset(storage, 0, sizeof(*storage));
 	raw_res_spin_lock_init(&storage->lock);
 	storage->owner = owner;
 	storage->mem_charge = sizeof(*storage) + smap->elem_size;
@@ -158,7 +157,7 @@ bpf_selem_alloc(struct bpf_local_storage_map *smap, void *owner, void *value, bo
 	if (err)
 		return ERR_PTR(err);
 
-	p = bpf_local_storage_zalloc(smap, size, &from_bpf_ma);
+	p = bpf_local_storage_kmalloc(smap, size, &from_bpf_ma);
 	if (!p) {
 		bpf_local_storage_uncharge(smap, owner, size);
 		return ERR_PTR(-ENOMEM);
@@ -174,6 +173,8 @@ bpf_selem_alloc(struct bpf_local_storage_map *smap, void *owner, void *value, bo
 	selem->joint = joint;
 	selem->from_bpf_ma = from_bpf_ma;
 	SDATA(selem)->smap = smap;
+	/* What is not set here is when the element is linked: few are cheaper to set than all. */
+	memset(SDATA(selem)->data, 0, smap->map.value_size);
 	if (value) {
 		copy_map_value(&smap->map, SDATA(selem)->data, value);
 		if (swap_uptrs)
@@ -203,7 +204,7 @@ bpf_local_storage_alloc(struct bpf_local_storage_map *smap, void *owner)
 	if (err)
 		return ERR_PTR(err);
 
-	storage = bpf_local_storage_zalloc(smap, sizeof(*storage), &from_bpf_ma);
+	storage = bpf_local_storage_kmalloc(smap, sizeof(*storage), &from_bpf_ma);
 	if (!storage) {
 		bpf_local_storage_uncharge(smap, owner, sizeof(*storage));
 		return ERR_PTR(-ENOMEM);
@@ -224,7 +225,8 @@ static void selem_release(struct rcu_head *rcu)
 
 	selem = container_of(rcu, struct bpf_local_storage_elem, rcu);
 	smap = SDATA(selem)->smap;
-	bpf_obj_free_fields(smap->map.record, SDATA(selem)->data);
+	if (!IS_ERR_OR_NULL(smap->map.record))
+		bpf_obj_free_fields(smap->map.record, SDATA(selem)->data);
 	if (selem->joint)
 		storage_put((struct bpf_local_storage *)selem - 1);
 	else
@@ -299,15 +301,15 @@ static void free_queue_work(struct work_struct *work)
 	if (!llist_empty(&q->freed) && free_queue_make_busy(q))
 		free_queue_next(q);
 
+	migrate_disable();
 	while (node) {
 		struct rcu_head *head = node_to_rcu_head(node);
 
 		node = node->next;
-		migrate_disable();
 		head->func(head);
-		migrate_enable();
 		cond_resched();
 	}
+	migrate_enable();
 }
 
 /* Not on a thread of its own on PREEMPT_RT: that is gone early when a CPU goes. */
@@ -379,15 +381,15 @@ void bpf_selem_free_unlinked(struct llist_node *elems)
 		return;
 
 	synchronize_rcu();
+	migrate_disable();
 	while (elems) {
 		struct rcu_head *head = node_to_rcu_head(elems);
 
 		elems = elems->next;
-		migrate_disable();
 		selem_release(head);
-		migrate_enable();
 		cond_resched();
 	}
+	migrate_enable();
 }
 
 /**

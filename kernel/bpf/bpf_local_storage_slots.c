@@ -32,8 +32,9 @@ static struct bpf_local_storage_array *array_alloc(struct bpf_local_storage_map 
 	struct bpf_local_storage_array *array;
 	bool from_bpf_ma;
 
-	array = bpf_local_storage_zalloc(smap, array_size_of(nr), &from_bpf_ma);
+	array = bpf_local_storage_kmalloc(smap, array_size_of(nr), &from_bpf_ma);
 	if (array) {
+		memset(array, 0, array_size_of(nr));
 		array->nr = nr;
 		array->from_bpf_ma = from_bpf_ma;
 	}
