@@ -286,6 +286,9 @@ long bpf_local_storage_map_delete_elem(struct bpf_map *map, void *key);
 	.map_mem_usage = bpf_local_storage_map_mem_usage,		\
 	.map_btf_id = &bpf_local_storage_map_btf_id[0]
 
+struct bpf_verifier_env;
+int bpf_local_storage_inline(struct bpf_verifier_env *env, u32 off);
+
 /* The gate, for who iterates over a map and wants the owners. */
 void *bpf_local_storage_enter(struct bpf_local_storage *storage);
 void bpf_local_storage_leave(struct bpf_local_storage *storage);
