@@ -67,8 +67,9 @@ def label(name):
 # What local-storage-cost measured: (row, its name, the name of the loop alone, to subtract)
 C = 'local-storage-cost'
 COSTS = [(f'lookup, {n} maps, {how}', f'op {op} owner-maps {n} {C}', f'op lookup empty {C}')
-         for how, op in (('helper called', 'lookup'), ('flags a constant', 'lookup-const'))
+         for how, op in (('any flags', 'lookup'), ('flags a constant', 'lookup-const'))
          for n in (1, 16, 17, 24, 32, 100, 1000)]
+COSTS += [('lookup, a map that is named', f'op lookup-named {C}', f'op lookup-named empty {C}')]
 COSTS += [(f'{what}, {which}', f'op churn owner-maps {n} {C}{part}', f'op churn empty {C}{part}')
           for n, which in ((1, "an owner's only value"), (2, 'one of two values'))
           for what, part in (('create + delete', ''), ('create', ' create'))]

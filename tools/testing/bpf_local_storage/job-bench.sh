@@ -22,9 +22,10 @@ for n in $MAPS; do
 	done
 done
 # A single operation is what it costs with the loop around it, less the loop.
-for op in lookup churn; do
+for op in lookup lookup-named churn; do
 	run $COST_TIME -p 1 --op $op --empty local-storage-cost
 done
+run $COST_TIME -p 1 --op lookup-named local-storage-cost
 for n in $COST_MAPS; do
 	run $COST_TIME -p 1 --op lookup --owner-maps $n local-storage-cost
 	run $COST_TIME -p 1 --op lookup-const --owner-maps $n local-storage-cost

@@ -25,7 +25,7 @@ enum {
 };
 
 static const struct argp_option opts[] = {
-	{ "op", ARG_OP, "OP", 0, "lookup, lookup-const or churn" },
+	{ "op", ARG_OP, "OP", 0, "lookup, lookup-const, lookup-named or churn" },
 	{ "owner-maps", ARG_MAPS, "N", 0, "How many maps the owner has values of" },
 	{ "empty", ARG_EMPTY, NULL, 0, "Everything but the operation" },
 	{},
@@ -70,19 +70,22 @@ static void validate(void)
 static struct bpf_program *program(void)
 {
 	if (!strcmp(op, "lookup"))
-		return skel->progs.lookup_call;
+		return skel->progs.lookup_flags;
 	if (!strcmp(op, "lookup-const"))
 		return skel->progs.lookup_const;
+	if (!strcmp(op, "lookup-named"))
+		return skel->progs.lookup_named;
 	if (!strcmp(op, "churn"))
 		return skel->progs.churn;
 
-	fprintf(stderr, "op %s: lookup, lookup-const or churn\n", op);
+	fprintf(stderr, "op %s: lookup, lookup-const, lookup-named or churn\n", op);
 	exit(1);
 }
 
 static void setup(void)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, copts, .map_flags = BPF_F_NO_PREALLOC);
+	bool named = !strcmp(op, "lookup-named");
 	struct bpf_map *inner;
 	int i, fd;
 
@@ -94,6 +97,8 @@ static void setup(void)
 	}
 	skel->rodata->nr_maps = nr_maps;
 	skel->rodata->empty = empty;
+	bpf_map__set_autocreate(skel->maps.named, named);
+	bpf_program__set_autoload(skel->progs.lookup_named, named);
 	inner = bpf_map__inner_map(skel->maps.maps);
 	copts.btf_key_type_id = bpf_map__btf_key_type_id(inner);
 	copts.btf_value_type_id = bpf_map__btf_value_type_id(inner);

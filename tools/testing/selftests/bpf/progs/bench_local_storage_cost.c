@@ -21,6 +21,14 @@ struct {
 	});
 } maps SEC(".maps");
 
+/* Only there for who looks it up: it takes a slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u8[64]);
+} named SEC(".maps");
+
 const volatile __u32 nr_maps = 1;
 /* Everything but the operation, to be subtracted. */
 const volatile bool empty;
@@ -33,7 +41,7 @@ struct {
 	__u32 next;
 } __attribute__((aligned(128))) res[MAX_PRODUCERS];
 
-/* Not a constant to the verifier: lookups with it are calls of the helper. */
+/* Not a constant to the verifier. */
 __u64 no_flags;
 
 struct args {
@@ -71,7 +79,7 @@ int fill(struct args *args)
 }
 
 SEC("syscall")
-int lookup_call(struct args *args)
+int lookup_flags(struct args *args)
 {
 	return lookups(args, no_flags);
 }
@@ -80,6 +88,24 @@ SEC("syscall")
 int lookup_const(struct args *args)
 {
 	return lookups(args, 0);
+}
+
+/* With a map that the verifier knows, there is nothing else in the loop. */
+SEC("syscall")
+int lookup_named(struct args *args)
+{
+	__u32 producer = args->producer % MAX_PRODUCERS;
+	int i;
+
+	for (i = 0; i < OPS; i++) {
+		barrier();
+		if (!empty && !bpf_task_storage_get(&named, bpf_get_current_task_btf(), NULL,
+						    BPF_LOCAL_STORAGE_GET_F_CREATE))
+			res[producer].errors++;
+	}
+	res[producer].ops += OPS;
+
+	return 0;
 }
 
 /* Creates and deletes the last map's value. */
