@@ -48,6 +48,10 @@ struct bpf_local_storage;
  * @put: drop what @tryget took
  * @charge: account @size bytes to the owner or return an error; any context. NULL: no accounting
  * @uncharge: the reverse of @charge; notrace
+ * @iter_get: keep the owner alive while a program is shown it; inside the gate, so notrace. Returns
+ *	what programs know as the owner, or NULL if the owner is on its way out, or may still come
+ *	to nothing
+ * @iter_put: undo @iter_get, given what that returned; may sleep
  * @slots: the slot numbers that maps of this type use
  *
  * Whatever is common to all owners is written once and takes its differences from here. The
@@ -63,6 +67,8 @@ struct bpf_local_storage_type {
 	void (*put)(void *owner);
 	int (*charge)(void *owner, u32 size);
 	void (*uncharge)(void *owner, u32 size);
+	void *(*iter_get)(void *owner);
+	void (*iter_put)(void *shown);
 	struct ida *slots;
 };
 
@@ -289,8 +295,54 @@ long bpf_local_storage_map_delete_elem(struct bpf_map *map, void *key);
 struct bpf_verifier_env;
 int bpf_local_storage_inline(struct bpf_verifier_env *env, u32 off);
 
-/* The gate, for who iterates over a map and wants the owners. */
-void *bpf_local_storage_enter(struct bpf_local_storage *storage);
-void bpf_local_storage_leave(struct bpf_local_storage *storage);
+/* The iterators over a map's values. */
+extern const struct bpf_iter_seq_info bpf_local_storage_iter_seq_info;
+int bpf_local_storage_iter_attach(struct bpf_prog *prog, union bpf_iter_link_info *linfo,
+				  struct bpf_iter_aux_info *aux, enum bpf_map_type map_type);
+void bpf_local_storage_iter_detach(struct bpf_iter_aux_info *aux);
+
+/* What a program gets, of whatever type the owner is. */
+struct bpf_local_storage_iter_ctx {
+	__bpf_md_ptr(struct bpf_iter_meta *, meta);
+	__bpf_md_ptr(struct bpf_map *, map);
+	__bpf_md_ptr(void *, owner);
+	__bpf_md_ptr(void *, value);
+};
+
+/*
+ * Register the target bpf_<_name>_storage_map, whose context was defined to look like the above.
+ * @_btf_id: of what programs have as the owner; @_flag: PTR_TRUSTED or 0.
+ */
+#define BPF_LOCAL_STORAGE_ITER(_name, _map_type, _btf_id, _flag)				\
+static int _name##_iter_attach(struct bpf_prog *prog, union bpf_iter_link_info *linfo,		\
+			       struct bpf_iter_aux_info *aux)					\
+{												\
+	return bpf_local_storage_iter_attach(prog, linfo, aux, _map_type);			\
+}												\
+												\
+static struct bpf_iter_reg _name##_iter_reg = {							\
+	.target = "bpf_" #_name "_storage_map",							\
+	.attach_target = _name##_iter_attach,							\
+	.detach_target = bpf_local_storage_iter_detach,						\
+	.show_fdinfo = bpf_iter_map_show_fdinfo,						\
+	.fill_link_info = bpf_iter_map_fill_link_info,						\
+	.ctx_arg_info_size = 2,									\
+	.ctx_arg_info = {									\
+		{ offsetof(struct bpf_local_storage_iter_ctx, owner),				\
+		  PTR_TO_BTF_ID_OR_NULL | (_flag) },						\
+		{ offsetof(struct bpf_local_storage_iter_ctx, value),				\
+		  PTR_TO_BUF | PTR_MAYBE_NULL },						\
+	},											\
+	.seq_info = &bpf_local_storage_iter_seq_info,						\
+};												\
+												\
+static int __init _name##_iter_init(void)							\
+{												\
+	BTF_TYPE_EMIT(struct bpf_iter__bpf_##_name##_storage_map);				\
+	_name##_iter_reg.ctx_arg_info[0].btf_id = _btf_id;					\
+												\
+	return bpf_iter_reg_target(&_name##_iter_reg);						\
+}												\
+late_initcall(_name##_iter_init)
 
 #endif /* _BPF_LOCAL_STORAGE_H */

@@ -4,8 +4,10 @@
  */
 #include <linux/bpf.h>
 #include <linux/bpf_local_storage.h>
+#include <linux/btf.h>
 #include <linux/btf_ids.h>
 #include <linux/cgroup.h>
+#include <linux/init.h>
 
 static DEFINE_IDA(cgrp_slots);
 
@@ -37,11 +39,33 @@ static bool cgrp_may_create(void *owner)
 	return !percpu_ref_is_dying(&cgrp->self.refcnt);
 }
 
+static notrace void *cgrp_iter_get(void *owner)
+{
+	struct cgroup *cgrp = owner;
+	struct list_head *next = READ_ONCE(cgrp->self.sibling.next);
+
+	/*
+	 * As for tasks: until it is among its parent's children, a cgroup that comes to nothing is
+	 * freed whatever its count. Where it has no parent, its link stays empty.
+	 */
+	if (cgroup_parent(cgrp) && (!next || next == &cgrp->self.sibling))
+		return NULL;
+
+	return cgroup_tryget(cgrp) ? cgrp : NULL;
+}
+
+static void cgrp_iter_put(void *shown)
+{
+	cgroup_put(shown);
+}
+
 static const struct bpf_local_storage_type cgrp_storage_type = {
 	.fd_get = cgrp_fd_get,
 	.fd_put = cgrp_fd_put,
 	.storage = cgrp_storage,
 	.may_create = cgrp_may_create,
+	.iter_get = cgrp_iter_get,
+	.iter_put = cgrp_iter_put,
 	.slots = &cgrp_slots,
 };
 
@@ -97,3 +121,15 @@ const struct bpf_func_proto bpf_cgrp_storage_delete_proto = {
 	.arg2_type = ARG_PTR_TO_BTF_ID_OR_NULL,
 	.arg2_btf_id = &bpf_cgroup_btf_id[0],
 };
+
+struct bpf_iter__bpf_cgrp_storage_map {
+	__bpf_md_ptr(struct bpf_iter_meta *, meta);
+	__bpf_md_ptr(struct bpf_map *, map);
+	__bpf_md_ptr(struct cgroup *, cgroup);
+	__bpf_md_ptr(void *, value);
+};
+
+DEFINE_BPF_ITER_FUNC(bpf_cgrp_storage_map, struct bpf_iter_meta *meta, struct bpf_map *map,
+		     struct cgroup *cgroup, void *value)
+
+BPF_LOCAL_STORAGE_ITER(cgrp, BPF_MAP_TYPE_CGRP_STORAGE, bpf_cgroup_btf_id[0], PTR_TRUSTED);

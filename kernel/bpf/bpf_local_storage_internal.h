@@ -20,6 +20,7 @@ enum bpf_local_storage_site {
 	BLS_DESTROY_BUCKET,
 	BLS_MAP_FREE_BUCKET,
 	BLS_MAP_FREE_STORAGE,
+	BLS_ITER_BUCKET,
 	BLS_NR_SITES
 };
 
@@ -191,7 +192,9 @@ static inline void bpf_local_storage_map_count(struct bpf_local_storage_map *sma
 
 void bpf_local_storage_map_uncount(struct bpf_local_storage_map *smap);
 
-/* bpf_local_storage_teardown.c: destroy and map_free */
+/* bpf_local_storage_teardown.c: destroy, map_free, and the gate between the two */
+void *bpf_local_storage_enter(struct bpf_local_storage *storage);
+void bpf_local_storage_leave(struct bpf_local_storage *storage);
 void bpf_local_storage_map_unlink(struct bpf_local_storage_map *smap);
 
 #endif /* _BPF_LOCAL_STORAGE_INTERNAL_H */

@@ -4,7 +4,9 @@
  */
 #include <linux/bpf.h>
 #include <linux/bpf_local_storage.h>
+#include <linux/btf.h>
 #include <linux/btf_ids.h>
+#include <linux/init.h>
 #include <linux/pid.h>
 #include <linux/sched.h>
 #include <linux/sched/task.h>
@@ -48,11 +50,34 @@ static bool task_may_create(void *owner)
 	return refcount_read(&task->usage);
 }
 
+static notrace void *task_iter_get(void *owner)
+{
+	struct task_struct *task = owner;
+
+	/*
+	 * A program may give a value to a task that is being made, with a reference that keeps
+	 * nothing: if fork() fails, the task is freed whatever its count. It cannot fail any more
+	 * once it has linked the task to a pid. The task's end undoes that, but leaves this link
+	 * poisoned, not clear. Idle tasks have no pid, and no end.
+	 */
+	if (hlist_unhashed_lockless(&task->pid_links[PIDTYPE_PID]) && !is_idle_task(task))
+		return NULL;
+
+	return refcount_inc_not_zero(&task->usage) ? task : NULL;
+}
+
+static void task_iter_put(void *shown)
+{
+	put_task_struct(shown);
+}
+
 static const struct bpf_local_storage_type task_storage_type = {
 	.fd_get = task_fd_get,
 	.fd_put = task_fd_put,
 	.storage = task_storage,
 	.may_create = task_may_create,
+	.iter_get = task_iter_get,
+	.iter_put = task_iter_put,
 	.slots = &task_slots,
 };
 
@@ -108,3 +133,16 @@ const struct bpf_func_proto bpf_task_storage_delete_proto = {
 	.arg2_type = ARG_PTR_TO_BTF_ID_OR_NULL,
 	.arg2_btf_id = &btf_tracing_ids[BTF_TRACING_TYPE_TASK],
 };
+
+struct bpf_iter__bpf_task_storage_map {
+	__bpf_md_ptr(struct bpf_iter_meta *, meta);
+	__bpf_md_ptr(struct bpf_map *, map);
+	__bpf_md_ptr(struct task_struct *, task);
+	__bpf_md_ptr(void *, value);
+};
+
+DEFINE_BPF_ITER_FUNC(bpf_task_storage_map, struct bpf_iter_meta *meta, struct bpf_map *map,
+		     struct task_struct *task, void *value)
+
+BPF_LOCAL_STORAGE_ITER(task, BPF_MAP_TYPE_TASK_STORAGE, btf_tracing_ids[BTF_TRACING_TYPE_TASK],
+		       PTR_TRUSTED);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * BPF local storage of sockets. Netlink's view is in bpf_sk_storage_diag.c, the iterator in
- * bpf_sk_storage_iter.c.
+ * BPF local storage of sockets. Netlink's view is in bpf_sk_storage_diag.c.
  */
 #include <linux/bpf.h>
 #include <linux/bpf_local_storage.h>
+#include <linux/btf.h>
 #include <linux/btf_ids.h>
+#include <linux/init.h>
 #include <linux/net.h>
 #include <net/bpf_sk_storage.h>
 #include <net/sock.h>
@@ -53,6 +54,13 @@ static void bpf_sk_storage_put(void *owner)
 	sock_put(owner);
 }
 
+static notrace void *bpf_sk_storage_iter_get(void *owner)
+{
+	struct sock *sk = owner;
+
+	return refcount_inc_not_zero(&sk->sk_refcnt) ? sk : NULL;
+}
+
 /* Values count as option memory, with the limit that sock_kmalloc() has. */
 static int bpf_sk_storage_charge(void *owner, u32 size)
 {
@@ -81,6 +89,8 @@ static const struct bpf_local_storage_type sk_storage_type = {
 	.put = bpf_sk_storage_put,
 	.charge = bpf_sk_storage_charge,
 	.uncharge = bpf_sk_storage_uncharge,
+	.iter_get = bpf_sk_storage_iter_get,
+	.iter_put = bpf_sk_storage_put,
 	.slots = &sk_slots,
 };
 
@@ -263,3 +273,16 @@ const struct bpf_func_proto bpf_sk_storage_delete_tracing_proto = {
 	.arg2_btf_id = &btf_sock_ids[BTF_SOCK_TYPE_SOCK_COMMON],
 	.allowed = bpf_sk_storage_tracing_allowed,
 };
+
+struct bpf_iter__bpf_sk_storage_map {
+	__bpf_md_ptr(struct bpf_iter_meta *, meta);
+	__bpf_md_ptr(struct bpf_map *, map);
+	__bpf_md_ptr(struct sock *, sk);
+	__bpf_md_ptr(void *, value);
+};
+
+DEFINE_BPF_ITER_FUNC(bpf_sk_storage_map, struct bpf_iter_meta *meta, struct bpf_map *map,
+		     struct sock *sk, void *value)
+
+/* Not trusted, which would make what it points to less so: programs pass that to helpers. */
+BPF_LOCAL_STORAGE_ITER(sk, BPF_MAP_TYPE_SK_STORAGE, btf_sock_ids[BTF_SOCK_TYPE_SOCK], 0);
