@@ -105,6 +105,18 @@ stock_source() {
 	[[ -z $LINUX ]] || { "$HERE/tree.sh"; SRC=$OUT/base; }
 }
 
+# apply DIR PATCH: a point release, or an own tree, may have moved what stands around a change.
+apply() {
+	local fuzz
+	for fuzz in 0 2; do
+		patch -s -f -p1 -F$fuzz --dry-run -d "$1" < "$2" > "$OUT/patch.log" || continue
+		[[ $fuzz == 0 ]] || say "note: $2 applies, but not exactly: look at it in out/linux"
+		patch -s -f -p1 -F$fuzz --no-backup-if-mismatch -d "$1" < "$2"
+		return
+	done
+	return 1
+}
+
 # check_log FILE: the lines with which a kernel complains, none if all is well.
 check_log() {
 	grep -aE 'WARNING: |BUG: |BUG |KASAN|UBSAN|INFO: |ODEBUG|refcount_t:|Oops|Kernel panic' "$1" |

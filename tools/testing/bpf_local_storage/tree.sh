@@ -64,8 +64,7 @@ for f in $touched; do
 	fi
 done
 for p in $patches; do
-	patch -s -p1 -F0 --no-backup-if-mismatch -d "$NEXT" < "$p" > "$OUT/patch.log" ||
-		die "$p does not apply to $BASE: see $OUT/patch.log"
+	apply "$NEXT" "$p" || die "$p does not apply to $BASE: see $OUT/patch.log"
 done
 # Our entry goes in before the first one that sorts after it.
 [[ ! -f MAINTAINERS ]] || awk -v entry="$(cat MAINTAINERS)" '
