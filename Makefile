@@ -2,9 +2,9 @@
 # The front door. Everything is done by the scripts in tools/testing/bpf_local_storage/.
 
 T := tools/testing/bpf_local_storage
-export LINUX V ACCEL JOBS CACHE STOCK DEBUG ROUNDS MINUTES
+export LINUX V ACCEL JOBS CACHE STOCK DEBUG ROUNDS MINUTES DRAFT
 
-.PHONY: help bench test check soak demo tree kernel uml shell clean
+.PHONY: help bench test check soak demo series series-check tree kernel uml shell clean
 .NOTPARALLEL:
 
 help:
@@ -12,6 +12,8 @@ help:
 	@echo "make test     the base's selftests and our KUnit suites on our kernel"
 	@echo "make check    the quick tier: syntax, checkpatch, KUnit on user-mode Linux"
 	@echo "make soak     long: load while locks are refused, on ours and on the base; the model"
+	@echo "make series   out/series: our patches with a cover letter, for git am and git send-email"
+	@echo "make series-check  applies and builds the series patch by patch, and checks each"
 	@echo "make demo     tools/bpf/offcpu on our kernel: a small program that uses task storage"
 	@echo "make tree     out/linux: the base, our files over it, patches/ applied"
 	@echo "make kernel   our x86-64 kernel for the virtual machine, in out/build/ours"
@@ -27,9 +29,10 @@ help:
 	@echo "STOCK=1       kernel, uml, shell: the unmodified base"
 	@echo "DEBUG=1       kernel, shell: with KASAN, lockdep and debug objects"
 	@echo "ROUNDS=3      bench: rounds, stock and ours in turn"
+	@echo "DRAFT=1       series: also without the figures of make bench and make test"
 	@echo "MINUTES=4     soak: how long the load runs on each of the two kernels"
 
-bench test check soak demo tree:
+bench test check soak demo series series-check tree:
 	@$(T)/$@.sh
 
 kernel:
