@@ -20,7 +20,7 @@ run() {
 	ends|non-progress) search=-DNP flags=-l ;;
 	esac
 	if spin -a "$@" "$model" > spin.log 2>&1 &&
-			gcc -O$opt -w $search -DNOFAIR -DCOLLAPSE -DMEMLIM=2000 -o pan pan.c \
+			gcc -O$opt -w $search -DNOFAIR -DCOLLAPSE -DMEMLIM=2000 pan.c -o pan \
 				>> spin.log 2>&1; then
 		./pan -m100000 -w22 $flags > pan.log 2>&1 || true
 	else
@@ -51,7 +51,7 @@ run() {
 		passed=$((passed + 1))
 	fi
 	# Some of them are large, and made again in no time.
-	rm -f pan pan.?
+	rm -f pan.? pan
 }
 
 # The scenes. Both maps and the owner end at once:

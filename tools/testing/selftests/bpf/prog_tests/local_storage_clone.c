@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* New connections get copies of their listener's values, under load, and what fails leaves nothing. */
+/* New connections get copies of their listener's values; what fails leaves nothing. */
 #include <bpf/btf.h>
 #include <linux/sock_diag.h>
 #include <test_progs.h>
@@ -89,7 +89,9 @@ static int connect_child(void)
 static void test_omem(void)
 {
 	int child = -1, cloned = bpf_map__fd(skel->maps.cloned);
-	struct bpf_map *maps[] = { skel->maps.cloned, skel->maps.cloned_too, skel->maps.not_cloned };
+	struct bpf_map *maps[] = {
+		skel->maps.cloned, skel->maps.cloned_too, skel->maps.not_cloned,
+	};
 	long memory[ARRAY_SIZE(maps)];
 	struct pair p = { 1, 1 }, q;
 	__u32 parents;
@@ -101,7 +103,8 @@ static void test_omem(void)
 	if (!ASSERT_OK_FD(listener, "listener"))
 		return;
 	for (i = 0; i < ARRAY_SIZE(maps); i++)
-		ASSERT_OK(bpf_map_update_elem(bpf_map__fd(maps[i]), &listener, &p, BPF_ANY), "update");
+		ASSERT_OK(bpf_map_update_elem(bpf_map__fd(maps[i]), &listener, &p, BPF_ANY),
+			  "update");
 	parents = omem(listener);
 
 	child = connect_child();
@@ -140,7 +143,8 @@ static void test_half_way(void)
 	if (!ASSERT_OK_FD(listener, "listener"))
 		return;
 	for (i = 0; i < ARRAY_SIZE(maps); i++)
-		ASSERT_OK(bpf_map_update_elem(bpf_map__fd(maps[i]), &listener, &p, BPF_ANY), "update");
+		ASSERT_OK(bpf_map_update_elem(bpf_map__fd(maps[i]), &listener, &p, BPF_ANY),
+			  "update");
 
 	snprintf(limit, sizeof(limit), "%u", omem(listener) - 1);
 	if (!ASSERT_OK(sysctl_set(OPTMEM_MAX, old, limit), "limit"))
@@ -189,17 +193,19 @@ static void *change_all_the_time(void *arg)
 		    .btf_fd = bpf_object__btf_fd(skel->obj),
 		    .btf_key_type_id = bpf_map__btf_key_type_id(skel->maps.cloned),
 		    .btf_value_type_id = bpf_map__btf_value_type_id(skel->maps.cloned));
-	int fd, *changes = arg;
+	int fd, too = bpf_map__fd(skel->maps.cloned_too), *changes = arg;
 	struct pair p = {};
 
 	while (!READ_ONCE(stop)) {
-		p.a = p.b = ++*changes;
+		p.a = ++*changes;
+		p.b = p.a;
 		bpf_map_update_elem(bpf_map__fd(skel->maps.cloned), &listener, &p, BPF_ANY);
 		if (*changes % 2)
-			bpf_map_update_elem(bpf_map__fd(skel->maps.cloned_too), &listener, &p, BPF_ANY);
+			bpf_map_update_elem(too, &listener, &p, BPF_ANY);
 		else
-			bpf_map_delete_elem(bpf_map__fd(skel->maps.cloned_too), &listener);
-		fd = bpf_map_create(BPF_MAP_TYPE_SK_STORAGE, "passing", sizeof(int), sizeof(p), 0, &opts);
+			bpf_map_delete_elem(too, &listener);
+		fd = bpf_map_create(BPF_MAP_TYPE_SK_STORAGE, "passing", sizeof(int), sizeof(p), 0,
+				    &opts);
 		if (fd < 0)
 			continue;
 		bpf_map_update_elem(fd, &listener, &p, BPF_ANY);

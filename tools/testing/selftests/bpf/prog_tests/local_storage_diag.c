@@ -460,7 +460,8 @@ static void test_changing(void)
 	while (time(NULL) < end) {
 		struct found now = { .port = f.port };
 
-		ASSERT_OK(dump((int[]){ pairs, locked }, rounds % 2 ? 2 : 0, 4, 32768, &now), "dump");
+		ASSERT_OK(dump((int[]){ pairs, locked }, rounds % 2 ? 2 : 0, 4, 32768, &now),
+			  "dump");
 		if (!ASSERT_EQ(now.sockets, 1, "sockets") || !ASSERT_EQ(now.values, 2, "values") ||
 		    !ASSERT_EQ(now.torn, 0, "torn") || !ASSERT_EQ(now.wrong_size, 0, "wrong size"))
 			break;

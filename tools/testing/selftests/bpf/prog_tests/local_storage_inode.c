@@ -133,13 +133,14 @@ static void *make_and_unlink(void *arg)
 static void test_race(void)
 {
 	union bpf_iter_link_info linfo = { .map.map_fd = bpf_map__fd(skel->maps.values) };
-	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
 	const char *seconds = getenv("BLS_SECONDS");
 	time_t end = time(NULL) + (seconds ? atoi(seconds) : 3);
 	struct bpf_link *link[4] = {};
 	int i, nr, fd, rounds[2] = {};
 	pthread_t thread[2];
 	char c;
+
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
 
 	skel->bss->pid = getpid();
 	link[0] = bpf_program__attach_lsm(skel->progs.permission);

@@ -124,7 +124,8 @@ int churn(struct args *args)
 
 	for (i = 0; i < OPS; i++) {
 		begin = bpf_ktime_get_ns();
-		if (!empty && !bpf_task_storage_get(map, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE))
+		if (!empty &&
+		    !bpf_task_storage_get(map, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE))
 			res[producer].errors++;
 		create_ns += bpf_ktime_get_ns() - begin;
 		if (!empty)

@@ -13,7 +13,7 @@ struct pair {
 #define CLONE_MAP(name, flags)				\
 struct {						\
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);		\
-	__uint(map_flags, BPF_F_NO_PREALLOC | flags);	\
+	__uint(map_flags, BPF_F_NO_PREALLOC | (flags));	\
 	__type(key, int);				\
 	__type(value, struct pair);			\
 } name SEC(".maps")
