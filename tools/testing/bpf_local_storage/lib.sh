@@ -117,6 +117,30 @@ apply() {
 	return 1
 }
 
+# checkpatch SRC DIR FILE...: says what is wrong with files or patches in DIR, by SRC's script.
+# RCU_TASKS_TRACE says itself that BPF may use it: it does not know that this is BPF. That there is
+# documentation of a __setup(), and an entry in MAINTAINERS, it can only see in the same patch;
+# bench declares what it runs as extern. BPF programs have volatile constants, and pointers with
+# tags; tests say in words what they test.
+checkpatch() {
+	local src=$1 dir=$2
+	shift 2
+	box "$src" "$dir" sh -c '
+		cd /linux
+		for f in "$@"; do
+			kind=--file
+			ignore=FILE_PATH_CHANGES,RCU_TASKS_TRACE,UNDOCUMENTED_SETUP,AVOID_EXTERNS
+			case $f in *.patch) kind=--patch ;; esac
+			case $f in
+			patches/*)	ignore=$ignore,COMMIT_MESSAGE,MISSING_SIGN_OFF,EMAIL_SUBJECT ;;
+			*selftests*)	ignore=$ignore,VOLATILE,EMBEDDED_FUNCTION_NAME,SPACING
+					ignore=$ignore,PREFER_DEFINED_ATTRIBUTE_MACRO,MACRO_ARG_REUSE ;;
+			esac
+			perl scripts/checkpatch.pl --strict --no-summary --terse --show-types \
+				--ignore $ignore $kind "/build/$f"
+		done 2>&1 | sed "s,^/build/,,"' checkpatch "$@"
+}
+
 # check_log FILE: the lines with which a kernel complains, none if all is well.
 check_log() {
 	grep -aE 'WARNING: |BUG: |BUG |KASAN|UBSAN|INFO: |ODEBUG|refcount_t:|Oops|Kernel panic' "$1" |

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # Makes, in the cache and from Debian packages alone, the toolbox (a root file system with the
 # compilers, QEMU and the base's source) and unpacks the base; prints nothing if both stand.
-# The last line of its output is the path of the base.
+# The last line of its output is the path of the base. toolbox.sh PACKAGE...: those are put into
+# the toolbox too, for what few users need, or a toolbox from before does not have.
 . "$(dirname "$0")/lib.sh"
 check_vars
 
@@ -11,7 +12,7 @@ PACKAGES=gcc,make,flex,bison,bc,libelf-dev,libssl-dev,zlib1g-dev,libzstd-dev,lib
 PACKAGES+=,dwarves,ccache,git,python3,kmod,rsync,cpio,xz-utils,perl,qemu-system-x86
 PACKAGES+=,busybox-static,iproute2,iptables,iputils-ping,ethtool,procps,gawk,gnuplot-nox
 PACKAGES+=,sparse,spin,binutils-dev,libc6-dev,linux-libc-dev,bpftool,util-linux,patch
-PACKAGES+=,ca-certificates,openssl,python3-ply,python3-git
+PACKAGES+=,ca-certificates,openssl,python3-ply,python3-git,python3-sphinx,python3-yaml
 NEWER="clang-21 llvm-21 lld-21"
 
 # mirror: where this machine's own apt gets Debian from; nothing else is asked.
@@ -68,6 +69,12 @@ in_root() { # as root of the toolbox, with the host's way out to the mirror
 exec 9> "$CACHE/.lock"
 flock -n 9 || { say "waiting for another make that fills $CACHE" >&2; flock 9; }
 [[ -d $BOX ]] || make_toolbox
+missing=$(for p; do chroot "$BOX" dpkg-query -s "$p" > /dev/null 2>&1 || echo "$p"; done)
+if [[ -n $missing ]]; then
+	say "fetching" $missing >&2
+	in_root sh -c 'apt-get update && apt-get install -y --no-install-recommends "$@"' - $missing \
+		> "$OUT/toolbox.log" 2>&1 9>&- || die "cannot fetch $missing: see $OUT/toolbox.log"
+fi
 if [[ -n $LINUX ]]; then
 	echo "$LINUX"
 	exit
