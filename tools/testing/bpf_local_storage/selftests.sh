@@ -37,9 +37,13 @@ if [[ $(cat "$dir/.done" 2> /dev/null) != "$id" ]]; then
 	ln -sfn /out/build/stock/include/generated /build/include/generated
 	cd /build/tools/testing/selftests/bpf
 	rm -f prog_tests/*.c
-	for t in $(sed "/^#/d; /^test_maps$/d; s,.* ,,; s,/.*,," /bls/tests.list); do
-		cp -p /linux/tools/testing/selftests/bpf/prog_tests/$t.c prog_tests/
-	done
+	: > /build/.tests
+	while read -r t source; do
+		f=${source:-${t%%/*}}.c
+		if [ $t = test_maps ] || cp -p /linux/tools/testing/selftests/bpf/prog_tests/$f prog_tests/; then
+			echo $t >> /build/.tests
+		fi
+	done < <(grep -v "^#" /bls/tests.list)
 	rsync -a --files-from=/out/.selftests.own /out/linux/ /build/
 	# test_maps begins with hash and array maps, an hour under an emulator: on request only.
 	rm -f map_tests/[!s]*.c
@@ -64,6 +68,9 @@ if [[ $(cat "$dir/.done" 2> /dev/null) != "$id" ]]; then
 		grep -m5 -E 'error:|Error |\*\*\*' "$log" >&2 || tail -5 "$log" >&2
 		die "the build of the selftests failed: see $log"
 	}
+	grep -v '^#' "$HERE/tests.list" | while read -r t _; do
+		grep -qxF "$t" "$dir/.tests" || say "selftests: the base has no $t: left out"
+	done
 	echo "$id" > "$dir/.done"
 	say "selftests: done"
 fi
