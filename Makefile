@@ -4,15 +4,17 @@
 T := tools/testing/bpf_local_storage
 export LINUX V ACCEL JOBS CACHE STOCK DEBUG ROUNDS MINUTES DRAFT
 
-.PHONY: help bench test check soak demo series series-check tree kernel uml shell clean
+.PHONY: help bench test check soak demo lint series series-check tree kernel uml shell clean
 .NOTPARALLEL:
 
 help:
 	@echo "make bench    our local storage measured beside the base's, on real kernels"
 	@echo "make test     the base's selftests and our KUnit suites on our kernel"
-	@echo "make check    the quick tier: syntax, checkpatch, KUnit on user-mode Linux"
+	@echo "make check    the quick tier: the quick part of lint, KUnit on user-mode Linux"
+	@echo "make lint     checkpatch, kernel-doc, sphinx, W=1, sparse, other architectures and configs"
 	@echo "make soak     long: load while locks are refused, on ours and on the base; the model"
 	@echo "make series   out/series: our patches with a cover letter, for git am and git send-email"
+	@echo "make series-check  as a maintainer: applies, builds and checks it patch by patch"
 	@echo "make series-check  applies and builds the series patch by patch, and checks each"
 	@echo "make demo     tools/bpf/offcpu on our kernel: a small program that uses task storage"
 	@echo "make tree     out/linux: the base, our files over it, patches/ applied"
@@ -32,7 +34,7 @@ help:
 	@echo "DRAFT=1       series: also without the figures of make bench and make test"
 	@echo "MINUTES=4     soak: how long the load runs on each of the two kernels"
 
-bench test check soak demo series series-check tree:
+bench test check soak demo lint series series-check tree:
 	@$(T)/$@.sh
 
 kernel:

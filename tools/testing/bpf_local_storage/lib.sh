@@ -105,6 +105,15 @@ stock_source() {
 	[[ -z $LINUX ]] || { "$HERE/tree.sh"; SRC=$OUT/base; }
 }
 
+# verdicts FILE: what its lines, "<name>: ok", "FAILED" or "skipped (<reason>)", come to
+verdicts() {
+	awk '/: ok$/ { ok++ } /: FAILED$/ { bad++ } /: skipped \(.*\)$/ { skipped++ }
+		END {
+			printf "%d passed, %d failed, %d skipped\n", ok, bad, skipped
+			exit !ok || bad
+		}' "$1"
+}
+
 # apply DIR PATCH: a point release, or an own tree, may have moved what stands around a change.
 apply() {
 	local fuzz

@@ -106,6 +106,15 @@ def model(path):
         or [('model', 'did not run')]
 
 
+def lint(path):
+    """[(name, verdict)] of every check in lint.sh's list"""
+    try:
+        lines = open(path).read().splitlines()
+    except OSError:
+        lines = []
+    return [tuple(x.rsplit(': ', 1)) for x in lines] or [('lint', 'did not run')]
+
+
 def main():
     out, kernels = sys.argv[1], sys.argv[2:]
     count = {'passed': 0, 'failed': 0, 'skipped': 0}
@@ -127,6 +136,15 @@ def main():
             notes.append(('failed', 'model', name, status))
     good = sum(s == 'ok' for _, s in runs_of_model)
     print(f'model of who frees what: {good} of {len(runs_of_model)} runs as expected\n')
+
+    checks = lint(f'{out}/lint.txt')
+    for name, verdict in checks:
+        what = {'ok': 'passed', 'skipped': 'skipped'}.get(verdict.split()[0], 'failed')
+        count[what] += 1
+        if what != 'passed':
+            notes.append((what, 'lint', name, verdict))
+    good = sum(v == 'ok' for _, v in checks)
+    print(f'lint: {good} of {len(checks)} quick checks pass\n')
 
     tables = [parse(f'{out}/vm/tests-{k}/output') for k in kernels]
     show('selftest (passed/all)', tables, kernels)
