@@ -129,7 +129,7 @@ apply() {
 # checkpatch SRC DIR FILE...: says what is wrong with files or patches in DIR, by SRC's script.
 # RCU_TASKS_TRACE says itself that BPF may use it: it does not know that this is BPF. That there is
 # documentation of a __setup(), and an entry in MAINTAINERS, it can only see in the same patch;
-# bench declares what it runs as extern. BPF programs have volatile constants, and pointers with
+# bench declares what it runs as extern; ENOTSUPP is what bpf(2) gives. BPF programs have volatile constants, and pointers with
 # tags; tests say in words what they test.
 checkpatch() {
 	local src=$1 dir=$2
@@ -138,7 +138,7 @@ checkpatch() {
 		cd /linux
 		for f in "$@"; do
 			kind=--file
-			ignore=FILE_PATH_CHANGES,RCU_TASKS_TRACE,UNDOCUMENTED_SETUP,AVOID_EXTERNS
+			ignore=FILE_PATH_CHANGES,RCU_TASKS_TRACE,UNDOCUMENTED_SETUP,AVOID_EXTERNS,ENOTSUPP
 			case $f in *.patch) kind=--patch ;; esac
 			case $f in
 			patches/*)	ignore=$ignore,COMMIT_MESSAGE,MISSING_SIGN_OFF,EMAIL_SUBJECT ;;
