@@ -60,8 +60,9 @@ for i in "${!patches[@]}"; do
 	[[ ! -s $log ]] || bad "$p" "checkpatch complains"
 	touched=$("${git[@]}" diff --name-only HEAD~ -- include kernel net security)
 	if [[ -n $touched ]]; then
-		say "$name: building kernel/bpf/, net/core/ and security/bpf/"
-		build kernel/bpf/ net/core/ security/bpf/ || bad "$p" "it does not build"
+		say "$name: building kernel/bpf/, net/core/, security/bpf/, and what else it touches"
+		build kernel/bpf/ net/core/ security/bpf/ \
+			$(echo "$touched" | sed -n 's/\.c$/.o/p') || bad "$p" "it does not build"
 		[[ ! -f $tree/kernel/bpf/local_storage.kunitconfig ]] || "$HERE/kunit.sh" "$tree" ||
 			die "$p: KUnit fails"
 	fi
