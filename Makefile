@@ -14,7 +14,6 @@ help:
 	@echo "make lint     checkpatch, kernel-doc, sphinx, W=1, sparse, other architectures and configs"
 	@echo "make soak     long: load while locks are refused, on ours and on the base; the model"
 	@echo "make series   out/series: our patches with a cover letter, for git am and git send-email"
-	@echo "make series-check  as a maintainer: applies, builds and checks it patch by patch"
 	@echo "make series-check  applies and builds the series patch by patch, and checks each"
 	@echo "make demo     tools/bpf/offcpu on our kernel: a small program that uses task storage"
 	@echo "make tree     out/linux: the base, our files over it, patches/ applied"
