@@ -339,9 +339,10 @@ core_initcall(free_queues_init);
  *
  * Any context. In NMI, or with IRQs off on the way in, code below us may hold the locks of RCU or
  * of what asking it for a grace period wakes. An irq_work interrupts none of these: they are taken
- * with IRQs off.
+ * with IRQs off. No program may be attached: one that frees something itself, each time it comes by
+ * inside llist_add(), would keep that from coming to an end.
  */
-void bpf_local_storage_free_after_gp(struct rcu_head *head, rcu_callback_t func)
+noinline notrace void bpf_local_storage_free_after_gp(struct rcu_head *head, rcu_callback_t func)
 {
 	/* Any CPU's queue does, should this one not be ours any more. */
 	struct free_queue *q = raw_cpu_ptr(&free_queues);

@@ -26,8 +26,8 @@ static const char * const create_and_delete[] = {
 	"bpf_local_storage_create", "bpf_local_storage_update", "bpf_local_storage_delete",
 	"bpf_selem_unlink", "insert_selem", "link_selem", "publish_storage",
 	"bpf_selem_unlink_storage", "bpf_selem_alloc", "bpf_selem_free", "bpf_selem_ride",
-	"bpf_local_storage_alloc", "bpf_local_storage_free", "bpf_local_storage_free_after_gp",
-	"bpf_local_storage_zalloc", "bpf_selem_link_map", "bpf_selem_link_map_nolock",
+	"bpf_local_storage_alloc", "bpf_local_storage_free", "bpf_local_storage_kmalloc",
+	"bpf_selem_link_map", "bpf_selem_link_map_nolock",
 	"bpf_selem_link_storage_nolock", "bpf_selem_unlink_map", "bpf_selem_unlink_map_nolock",
 	"bpf_selem_unlink_storage_nolock", "bpf_selem_unlink_storage_nolock_misc",
 };
