@@ -42,16 +42,29 @@ static bool cgrp_may_create(void *owner)
 static notrace void *cgrp_iter_get(void *owner)
 {
 	struct cgroup *cgrp = owner;
-	struct list_head *next = READ_ONCE(cgrp->self.sibling.next);
+	struct cgroup_root *root = READ_ONCE(cgrp->root);
+	struct list_head *link, *next;
 
 	/*
-	 * As for tasks: until it is among its parent's children, a cgroup that comes to nothing is
-	 * freed whatever its count. Where it has no parent, its link stays empty.
+	 * As for tasks: until it is among its parent's children, or a root among the roots, a
+	 * cgroup that comes to nothing is freed whatever its count.
 	 */
-	if (cgroup_parent(cgrp) && (!next || next == &cgrp->self.sibling))
+	link = root && cgrp == &root->cgrp ? &root->root_list : &cgrp->self.sibling;
+	next = READ_ONCE(link->next);
+	if (!next || next == link)
 		return NULL;
 
-	return cgroup_tryget(cgrp) ? cgrp : NULL;
+	/*
+	 * Its end begins with that of its count, a grace period after the flag is set: who sees the
+	 * flag clear, as an RCU reader, may ask for the count. Not cgroup_tryget(), which may be
+	 * traced.
+	 */
+	if (READ_ONCE(cgrp->self.flags) & CSS_RELEASED)
+		return NULL;
+	if (cgrp->self.flags & CSS_NO_REF || percpu_ref_tryget(&cgrp->self.refcnt))
+		return cgrp;
+
+	return NULL;
 }
 
 static void cgrp_iter_put(void *shown)

@@ -149,6 +149,18 @@ static void *iter_next(struct seq_file *seq, void *v, loff_t *pos)
 	return iter_find(iter);
 }
 
+/* How much of a value a program may write: up to what the kernel follows when it frees it. */
+static u32 writable_size(const struct bpf_map *map)
+{
+	int i;
+
+	for (i = 0; !IS_ERR_OR_NULL(map->record) && i < map->record->cnt; i++)
+		if (!(map->record->fields[i].type & (BPF_SPIN_LOCK | BPF_RES_SPIN_LOCK)))
+			return map->record->fields[i].offset;
+
+	return map->value_size;
+}
+
 /* Without an element: the program's last call. */
 static int iter_show(struct seq_file *seq, void *v)
 {
@@ -160,6 +172,9 @@ static int iter_show(struct seq_file *seq, void *v)
 
 	if (!prog)
 		return 0;
+	/* The link's program may have been replaced by one that attaching it would have refused. */
+	if (prog->sleepable || prog->aux->max_rdwr_access > writable_size(iter->map))
+		return -EACCES;
 
 	ctx.meta = &meta;
 	ctx.map = iter->map;
@@ -226,18 +241,6 @@ const struct bpf_iter_seq_info bpf_local_storage_iter_seq_info = {
 	.fini_seq_private = iter_fini,
 	.seq_priv_size = sizeof(struct selem_iter),
 };
-
-/* How much of a value a program may write: up to what the kernel follows when it frees it. */
-static u32 writable_size(const struct bpf_map *map)
-{
-	int i;
-
-	for (i = 0; !IS_ERR_OR_NULL(map->record) && i < map->record->cnt; i++)
-		if (!(map->record->fields[i].type & (BPF_SPIN_LOCK | BPF_RES_SPIN_LOCK)))
-			return map->record->fields[i].offset;
-
-	return map->value_size;
-}
 
 /**
  * bpf_local_storage_iter_attach() - have a program iterate over a map

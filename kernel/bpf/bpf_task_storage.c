@@ -63,6 +63,10 @@ static notrace void *task_iter_get(void *owner)
 	if (hlist_unhashed_lockless(&task->pid_links[PIDTYPE_PID]) && !is_idle_task(task))
 		return NULL;
 
+	/* Of a task that was reaped the relatives may be gone, which programs may look at. */
+	if (!pid_alive(task))
+		return NULL;
+
 	return refcount_inc_not_zero(&task->usage) ? task : NULL;
 }
 
