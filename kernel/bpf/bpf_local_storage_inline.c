@@ -142,7 +142,7 @@ int bpf_local_storage_inline(struct bpf_verifier_env *env, u32 off)
 	struct bpf_insn call = env->prog->insnsi[off];
 	struct bpf_local_storage_map *smap = NULL;
 
-	/* To an interpreter it is more work than the call. */
+	/* An interpreter would have a dozen instructions to go through in place of one. */
 	if (!env->prog->jit_requested || BITS_PER_LONG != 64)
 		return 0;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* As progs/local_storage_xlated.c, for a map whose slot is behind a directory: the test sees to it. */
+/* As progs/local_storage_xlated.c, for a map whose slot is in a directory: the test sees to it. */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include "bpf_misc.h"
@@ -30,7 +30,7 @@ __xlated("if r0 == 0x0 goto pc+2")
 __xlated("r0 += 8")
 __xlated("goto pc+1")
 __xlated("call ")
-int task_far(void *ctx)
+int xlated_far(void *ctx)
 {
 	return !bpf_task_storage_get(&task_map, bpf_get_current_task_btf(), 0, 0);
 }

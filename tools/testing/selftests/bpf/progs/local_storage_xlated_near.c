@@ -25,7 +25,7 @@ __xlated("if r0 == 0x0 goto pc+2")
 __xlated("r0 += 8")
 __xlated("goto pc+1")
 __xlated("call ")
-int task_near(void *ctx)
+int xlated_near(void *ctx)
 {
 	return !bpf_task_storage_get(&task_map, bpf_get_current_task_btf(), 0, 0);
 }
