@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What progs/local_storage_iter.c and its user have to agree on. */
+#ifndef __LOCAL_STORAGE_ITER_H
+#define __LOCAL_STORAGE_ITER_H
+
+#define LS_CHURN	(1ULL << 32)	/* the tag of owners that come and go */
+#define LS_DOOMED	(1ULL << 33)	/* of tasks whose fork() fails */
+
+/* A value, and what the program writes for it. */
+struct ls_value {
+	__u64 tag;
+	__u64 turn;
+};
+
+struct ls_line {
+	__u64 tag;
+	__u64 turn;
+	__u64 id;	/* of the owner, as user space knows it */
+};
+
+#endif
