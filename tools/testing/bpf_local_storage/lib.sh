@@ -129,8 +129,8 @@ apply() {
 # checkpatch SRC DIR FILE...: says what is wrong with files or patches in DIR, by SRC's script.
 # RCU_TASKS_TRACE says itself that BPF may use it: it does not know that this is BPF. That there is
 # documentation of a __setup(), and an entry in MAINTAINERS, it can only see in the same patch;
-# bench declares what it runs as extern; ENOTSUPP is what bpf(2) gives. BPF programs have volatile constants, and pointers with
-# tags; tests say in words what they test.
+# bench declares what it runs as extern; ENOTSUPP is what bpf(2) gives. BPF programs have volatile
+# constants, and pointers with tags; tests say in words what they test.
 checkpatch() {
 	local src=$1 dir=$2
 	shift 2

@@ -16,7 +16,8 @@ lock "$OUT/series-check.lock"
 git=(git -C "$tree" -c user.name=base -c user.email=base@localhost -c core.autocrlf=false)
 
 # 1. The base, with git for the files that the series touches.
-if [[ $(cat "$tree/.base-id" 2> /dev/null) != "$base" ]]; then
+# An own tree may have changed.
+if [[ -n $LINUX || $(cat "$tree/.base-id" 2> /dev/null) != "$base" ]]; then
 	say "copying the base to out/series.tree"
 	rm -rf "$tree" "$tree.new" "$OUT"/build/series "$OUT"/build/kunit-series "$passed"
 	cp -a --reflink=auto "$base" "$tree.new"
@@ -33,7 +34,7 @@ git -C "$OUT/linux" ls-tree -r --name-only base | "${git[@]}" add -f --pathspec-
 "${git[@]}" commit -q --amend --allow-empty -m base
 "${git[@]}" tag -f base > /dev/null
 
-# 2. What a machine can say of one patch; nothing if all is well.
+# 2. Patch by patch.
 bad() { head -20 "$log" >&2; die "$1: $2 (log: $log)"; }
 build() {
 	mkdir -p "$OUT/build/series"
