@@ -112,7 +112,7 @@ def lint(path):
         lines = open(path).read().splitlines()
     except OSError:
         lines = []
-    return [tuple(x.rsplit(': ', 1)) for x in lines] or [('lint', 'did not run')]
+    return [tuple(x.split(': ', 1)) for x in lines] or [('lint', 'did not run')]
 
 
 def main():
