@@ -73,8 +73,8 @@ done
 version=$(make -s -C "$OUT/linux" kernelversion)
 figures() {
 	[[ -s $OUT/$1.txt ]] || { echo "(Figures are missing: make $1 was not run.)"; return; }
-	# Not where the logs are on this machine.
-	sed '/^logs: /d' "$OUT/$1.txt" | cat -s
+	# Not where things are on this machine.
+	sed '/^logs: /d; /^configs: /d' "$OUT/$1.txt" | cat -s
 }
 "${git[@]}" config branch."$("${git[@]}" symbolic-ref --short HEAD)".description "$(
 	while IFS= read -r line; do
