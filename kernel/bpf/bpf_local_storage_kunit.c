@@ -698,6 +698,7 @@ static void refused_destroy_test(struct kunit *test)
 	unsigned long flags;
 	struct test_owner o;
 	int i, err, charged;
+	u32 bucket;
 	long left;
 
 	for (i = 0; i < 2; i++) {
@@ -705,8 +706,8 @@ static void refused_destroy_test(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, update(&o, smap, 1, BPF_ANY, false), 0);
 		KUNIT_ASSERT_EQ(test, update(&o, other, 1, BPF_ANY, false), 0);
 		storage = rcu_dereference_protected(o.storage, 1);
-		lock = i ? &smap->buckets[bpf_local_storage_bucket(storage, smap->bucket_log)].lock :
-			   &storage->lock;
+		bucket = bpf_local_storage_bucket(storage, smap->bucket_log);
+		lock = i ? &smap->buckets[bucket].lock : &storage->lock;
 
 		err = raw_res_spin_lock_irqsave(lock, flags);
 		KUNIT_ASSERT_EQ(test, err, 0);

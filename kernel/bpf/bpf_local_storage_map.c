@@ -113,7 +113,7 @@ struct bpf_map *bpf_local_storage_map_alloc(union bpf_attr *attr,
 	smap->joint = bpf_local_storage_joint(smap->elem_size);
 
 	/* So many that CPUs which create for different owners seldom meet in one. */
-	BUILD_BUG_ON(2 * roundup_pow_of_two(NR_CPUS) > U16_MAX);
+	BUILD_BUG_ON(2 * roundup_pow_of_two(CONFIG_NR_CPUS) > U16_MAX);
 	nr_buckets = max_t(u32, 16, 2 * roundup_pow_of_two(num_possible_cpus()));
 	smap->bucket_log = ilog2(nr_buckets);
 

@@ -143,7 +143,9 @@ checkpatch() {
 			case $f in
 			patches/*)	ignore=$ignore,COMMIT_MESSAGE,MISSING_SIGN_OFF,EMAIL_SUBJECT ;;
 			*selftests*)	ignore=$ignore,VOLATILE,EMBEDDED_FUNCTION_NAME,SPACING
-					ignore=$ignore,PREFER_DEFINED_ATTRIBUTE_MACRO,MACRO_ARG_REUSE ;;
+					ignore=$ignore,PREFER_DEFINED_ATTRIBUTE_MACRO,MACRO_ARG_REUSE
+					# __load_if_JITed() and the like before a function
+					ignore=$ignore,FUNCTION_WITHOUT_ARGS,CAMELCASE ;;
 			esac
 			perl scripts/checkpatch.pl --strict --no-summary --terse --show-types \
 				--ignore $ignore $kind "/build/$f"
