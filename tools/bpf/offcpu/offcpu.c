@@ -27,13 +27,14 @@ static int by_time(const void *a, const void *b)
 static int read_tasks(const struct offcpu_bpf *skel)
 {
 	union bpf_iter_link_info linfo = { .map.map_fd = bpf_map__fd(skel->maps.times) };
-	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &linfo,
-		    .link_info_len = sizeof(linfo));
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
 	struct bpf_link *link;
 	size_t size = 0;
 	ssize_t n = -1;
 	int fd = -1;
 
+	opts.link_info = &linfo;
+	opts.link_info_len = sizeof(linfo);
 	link = bpf_program__attach_iter(skel->progs.show, &opts);
 	if (link)
 		fd = bpf_iter_create(bpf_link__fd(link));

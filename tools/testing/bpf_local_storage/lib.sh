@@ -145,7 +145,7 @@ checkpatch() {
 			*selftests*)	ignore=$ignore,VOLATILE,EMBEDDED_FUNCTION_NAME,SPACING
 					ignore=$ignore,PREFER_DEFINED_ATTRIBUTE_MACRO,MACRO_ARG_REUSE
 					# __load_if_JITed() and the like before a function
-					ignore=$ignore,FUNCTION_WITHOUT_ARGS,CAMELCASE ;;
+					ignore=$ignore,FUNCTION_WITHOUT_ARGS,CAMELCASE,MACRO_ARG_PRECEDENCE ;;
 			esac
 			perl scripts/checkpatch.pl --strict --no-summary --terse --show-types \
 				--ignore $ignore $kind "/build/$f"

@@ -3,8 +3,8 @@
 #ifndef __LOCAL_STORAGE_ITER_H
 #define __LOCAL_STORAGE_ITER_H
 
-#define LS_CHURN	(1ULL << 32)	/* the tag of owners that come and go */
-#define LS_DOOMED	(1ULL << 33)	/* of tasks whose fork() fails */
+#define LS_CHURN	0x100000000ULL	/* the tag of owners that come and go */
+#define LS_DOOMED	0x200000000ULL	/* of tasks whose fork() fails */
 
 /* A value, and what the program writes for it. */
 struct ls_value {

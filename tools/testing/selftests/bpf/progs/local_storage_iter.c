@@ -101,16 +101,17 @@ int kind##_too_far(struct kind##_ctx *ctx)						\
 SEC("?iter/bpf_" #kind "_storage_map")							\
 int kind##_delete(struct kind##_ctx *ctx)						\
 {											\
+	struct ls_value *value = ctx->value;						\
 	struct ls_line line = {};							\
 											\
-	if (!ctx->owner || !ctx->value)							\
+	if (!ctx->owner || !value)							\
 		return 0;								\
 	if (bpf_##kind##_storage_delete(&kind##_map, ctx->owner))			\
 		__sync_fetch_and_add(&dead, 1);						\
 	/* It stays for as long as the program runs. */					\
-	ctx->value->turn += add;							\
-	line.tag = ctx->value->tag;							\
-	line.turn = ctx->value->turn;							\
+	value->turn += add;								\
+	line.tag = value->tag;								\
+	line.turn = value->turn;							\
 	bpf_seq_write(ctx->meta->seq, &line, sizeof(line));				\
 											\
 	return 0;									\
