@@ -28,7 +28,7 @@ cp "$OUT/build/$kernel"/kmods/*.ko "$dir/"
 if [[ $# == 0 ]]; then
 	sed '/^#/d; s/ .*//' "$HERE/$list.list" > "$dir/tests.list"
 	# An older base may lack one of its.
-	[[ $list == own ]] || cp "$OUT/selftests/.tests" "$dir/tests.list"
+	[[ $list != tests ]] || cp "$OUT/selftests/.tests" "$dir/tests.list"
 else
 	printf '%s\n' "$@" > "$dir/tests.list"
 fi
