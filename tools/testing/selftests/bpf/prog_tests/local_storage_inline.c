@@ -67,22 +67,34 @@ static bool run(struct local_storage_inline *skel, enum ls_kind kind, int owner,
 static bool wait_for_slots(void)
 {
 	struct local_storage_inline *skel = local_storage_inline__open_and_load();
-	int i, kind, fd, owner, key = 0;
+	const struct bpf_map *named[LS_NR_KINDS];
+	int i, n, kind, fd[NR_MAPS], owner, key = 0;
 	bool ran, ok = false;
+	long none;
 
 	if (!ASSERT_OK_PTR(skel, "load") ||
 	    !ASSERT_OK(local_storage_inline__attach(skel), "attach"))
 		goto out;
+	named[LS_TASK] = skel->maps.task_map;
+	named[LS_CGRP] = skel->maps.cgrp_map;
+	named[LS_INODE] = skel->maps.inode_map;
+	named[LS_SK] = skel->maps.sk_map;
 	for (kind = 0; kind < LS_NR_KINDS; kind++) {
 		owner = owner_new(kind);
+		none = ls_memlock(bpf_map__fd(named[kind]));
 		for (i = 0, ok = false; i < 1000 && !ok; i++) {
-			fd = ls_map_new(kind, sizeof(__u64), 0);
-			bpf_map_update_elem(outer_map(skel, kind), &key, &fd, BPF_ANY);
+			for (n = 0; n < NR_MAPS; n++)
+				fd[n] = ls_map_new(kind, sizeof(__u64), 0);
+			bpf_map_update_elem(outer_map(skel, kind), &key, &fd[NR_MAPS - 1], BPF_ANY);
 			ran = run(skel, kind, owner, LS_STEPS) && skel->bss->found.slot >= 0;
-			/* The skeleton has a map of its own. */
-			ok = ran && skel->bss->found.slot <= 1;
+			/* None below it is somebody else's; the skeleton has a map of its own. */
+			ok = ran && skel->bss->found.slot <= NR_MAPS;
+			/* A map without elements is freed at once: ours must not be in the way. */
+			ls_memlock_wait(fd[NR_MAPS - 1], none);
+			ls_memlock_wait(bpf_map__fd(named[kind]), none);
 			bpf_map_delete_elem(outer_map(skel, kind), &key);
-			close(fd);
+			for (n = 0; n < NR_MAPS; n++)
+				close(fd[n]);
 			if (!ran)
 				break;
 			if (!ok)
@@ -94,6 +106,8 @@ static bool wait_for_slots(void)
 	}
 out:
 	local_storage_inline__destroy(skel);
+	/* Freed by work items. */
+	sleep(1);
 
 	return ok;
 }
