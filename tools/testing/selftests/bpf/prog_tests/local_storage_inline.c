@@ -209,15 +209,19 @@ static void test_xlated(void)
 {
 	int i, map[FAR];
 
-	RUN_TESTS(local_storage_xlated);
-	for (i = 0; i < FAR; i++) {
-		if (i == NEAR)
-			RUN_TESTS(local_storage_xlated_near);
-		map[i] = ls_map_new(LS_TASK, sizeof(__u64), 0);
-	}
-	RUN_TESTS(local_storage_xlated_far);
 	for (i = 0; i < FAR; i++)
+		map[i] = ls_map_new(LS_TASK, sizeof(__u64), 0);
+	RUN_TESTS(local_storage_xlated_far);
+	while (i-- > NEAR)
 		close(map[i]);
+	/* Freed by work items, as above. */
+	sleep(1);
+	RUN_TESTS(local_storage_xlated_near);
+	do
+		close(map[i]);
+	while (i--);
+	sleep(1);
+	RUN_TESTS(local_storage_xlated);
 }
 
 void test_local_storage_inline(void)
