@@ -14,8 +14,7 @@ do for [term in "svg png"] {
 	set ylabel unit
 	set logscale xy
 	plot "lookup.dat" using 1:2 with linespoints lw 2 title "stock", \
-	     "" using 1:3 with linespoints lw 2 title "ours", \
-	     "" using 1:4 with linespoints lw 2 title "ours, inlined"
+	     "" using 1:3 with linespoints lw 2 title "ours"
 
 	unset logscale
 	set title "Creations, ours over stock"

@@ -121,10 +121,9 @@ def picture(out, unit, stock, ours, creations):
     """out/bench.svg and .png: lookup cost by number of maps, creation rates"""
     with open(f'{out}/bench/lookup.dat', 'w') as f:
         for n in 1, 16, 17, 24, 32, 100, 1000:
-            call, const = (f'lookup, {n} maps, {how}' for how in
-                           ('helper called', 'flags a constant'))
-            if call in stock:
-                print(n, median(stock, call), median(ours, call), median(ours, const), file=f)
+            row = f'lookup, {n} maps, flags a constant'
+            if row in stock:
+                print(n, median(stock, row), median(ours, row), file=f)
     with open(f'{out}/bench/create.dat', 'w') as f:
         for name, (a, b) in creations.items():
             print(f'"{name}" 100 {100 * b / a:.1f}', file=f)
