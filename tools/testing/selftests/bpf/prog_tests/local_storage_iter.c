@@ -105,8 +105,8 @@ static bool load(void)
 
 static struct bpf_link *attach(struct bpf_program *prog, int fd)
 {
-	union bpf_iter_link_info linfo = { .map.map_fd = fd };
 	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
+	union bpf_iter_link_info linfo = { .map.map_fd = fd };
 
 	opts.link_info = &linfo;
 	opts.link_info_len = sizeof(linfo);
