@@ -477,7 +477,7 @@ static int refuse(int percent)
 {
 	return fault_set("probability", 0) ?: fault_set("verbose", 0) ?:
 	       fault_set("interval", 1) ?: fault_set("times", -1) ?:
-	       fault_set("sites", percent ? ITER_BUCKET : -1) ?:
+	       fault_set("sites", percent ? ITER_BUCKET : INT_MAX) ?:
 	       fault_set("probability", percent);
 }
 
