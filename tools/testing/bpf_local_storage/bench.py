@@ -160,8 +160,8 @@ def main():
                         cost['count', 'stock'], cost['count', 'ours'])
     mode, unit = ('count', 'instructions') if rounds['count', 'stock'] else ('rate', 'ns')
     creations = {}
-    for name, (rates, _) in rounds['rate', 'stock'].items():
-        other = rounds['rate', 'ours'].get(name, ([],))[0]
+    for name, (rates, _) in rounds[mode, 'stock'].items():
+        other = rounds[mode, 'ours'].get(name, ([],))[0]
         if name.startswith('local-storage-create') and rates and other:
             creations[label(name)[0].removeprefix('create ').replace(' of', '')] = (
                 statistics.median(rates), statistics.median(other))
