@@ -13,12 +13,12 @@
 #include <test_progs.h>
 
 #include "cgroup_helpers.h"
+#include "local_storage_faults.h"
 #include "local_storage_helpers.h"
 #include "local_storage_iter.h"
 #include "local_storage_iter.skel.h"
 #include "network_helpers.h"
 
-#define FAULTS		"/sys/kernel/debug/fail_bpf_local_storage_lock/"
 #define ITER_BUCKET	0x400	/* bit of enum bpf_local_storage_site */
 
 #define NR_OWNERS	96
@@ -459,28 +459,6 @@ static void test_ends(enum ls_kind kind)
 	close(fd[1]);
 }
 
-static int fault_set(const char *file, long long value)
-{
-	char path[128];
-	FILE *f;
-
-	snprintf(path, sizeof(path), FAULTS "%s", file);
-	f = fopen(path, "w");
-	if (!f)
-		return -errno;
-	fprintf(f, "%lld", value);
-
-	return fclose(f) ? -errno : 0;
-}
-
-static int refuse(int percent)
-{
-	return fault_set("probability", 0) ?: fault_set("verbose", 0) ?:
-	       fault_set("interval", 1) ?: fault_set("times", -1) ?:
-	       fault_set("sites", percent ? ITER_BUCKET : INT_MAX) ?:
-	       fault_set("probability", percent);
-}
-
 /* Refused its lock an iteration says so, and goes on where it was. */
 static void test_refused(enum ls_kind kind)
 {
@@ -496,7 +474,7 @@ static void test_refused(enum ls_kind kind)
 	if (!make_all(kind, NR_OWNERS))
 		return;
 	fd = iter_new(show_prog(kind), map_fd(kind));
-	ASSERT_OK(refuse(50), "refuse");
+	ASSERT_OK(inject(50, ITER_BUCKET), "refuse");
 	for (p = buf; ; ) {
 		err = read(fd, p, 1);
 		if (err < 0 && errno == EAGAIN) {
@@ -520,12 +498,12 @@ static void test_refused(enum ls_kind kind)
 	close(fd);
 
 	/* A file can be closed then, too. */
-	ASSERT_OK(refuse(0), "refuse no more");
+	ASSERT_OK(inject(0, ITER_BUCKET), "refuse no more");
 	fd = iter_new(show_prog(kind), map_fd(kind));
 	ASSERT_EQ(read_line(fd, &line, 1), 1, "read");
-	ASSERT_OK(refuse(50), "refuse");
+	ASSERT_OK(inject(50, ITER_BUCKET), "refuse");
 	close(fd);
-	ASSERT_OK(refuse(0), "refuse no more");
+	ASSERT_OK(inject(0, ITER_BUCKET), "refuse no more");
 }
 
 static void attach_fails(struct bpf_program *prog, int fd, int err)

@@ -17,9 +17,9 @@
 #include "cgroup_helpers.h"
 #include "network_helpers.h"
 
+#include "local_storage_faults.h"
 #include "local_storage_stress.skel.h"
 
-#define FAULTS		"/sys/kernel/debug/fail_bpf_local_storage_lock/"
 #define PATIENCE	60	/* seconds until all is freed, or a line is in the log */
 
 /* Bits of enum bpf_local_storage_site. */
@@ -47,31 +47,6 @@ static char stacks[NR_OWNERS][STACK_SIZE] __aligned(16);
 static __u64 page[512] __aligned(4096);	/* what user pointers point to */
 static bool stop;
 static long maps_made, owners_made, updated, deleted;
-
-static int fault_set(const char *file, long long value)
-{
-	char path[128];
-	FILE *f;
-
-	snprintf(path, sizeof(path), FAULTS "%s", file);
-	f = fopen(path, "w");
-	if (!f)
-		return -errno;
-	fprintf(f, "%lld", value);
-
-	return fclose(f) ? -errno : 0;
-}
-
-/* Refuse so many percent of the locks taken at these sites. */
-static int inject(int percent, unsigned int sites)
-{
-	if (!percent && access(FAULTS, F_OK))
-		return 0;
-
-	return fault_set("probability", 0) ?: fault_set("verbose", 0) ?:
-	       fault_set("interval", 1) ?: fault_set("times", -1) ?:
-	       fault_set("sites", sites) ?: fault_set("probability", percent);
-}
 
 static int open_skel(void)
 {
