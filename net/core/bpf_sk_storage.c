@@ -54,6 +54,7 @@ static void bpf_sk_storage_put(void *owner)
 	sock_put(owner);
 }
 
+/* A socket ends with its last reference. One that is being cloned has none yet. */
 static notrace void *bpf_sk_storage_iter_get(void *owner)
 {
 	struct sock *sk = owner;
