@@ -54,12 +54,39 @@ static void bpf_sk_storage_put(void *owner)
 	sock_put(owner);
 }
 
-/* A socket ends with its last reference. One that is being cloned has none yet. */
+/*
+ * A socket ends with its last reference. One that is being cloned has none yet. A program may look
+ * at its namespace as well, to which a kernel's socket has no reference; while there is a socket,
+ * there is the memory of its namespace.
+ */
 static notrace void *bpf_sk_storage_iter_get(void *owner)
 {
 	struct sock *sk = owner;
+	struct net *net;
 
-	return refcount_inc_not_zero(&sk->sk_refcnt) ? sk : NULL;
+	/* Not the socket first: to drop what may be its last reference is nothing to do in here. */
+	if (!refcount_read(&sk->sk_refcnt))
+		return NULL;
+
+	net = maybe_get_net(sock_net(sk));
+	if (!net)
+		return NULL;
+	if (refcount_inc_not_zero(&sk->sk_refcnt))
+		return sk;
+
+	/* At most it queues a work item. */
+	put_net(net);
+
+	return NULL;
+}
+
+static void bpf_sk_storage_iter_put(void *shown)
+{
+	struct sock *sk = shown;
+	struct net *net = sock_net(sk);
+
+	sock_put(sk);
+	put_net(net);
 }
 
 /* Values count as option memory, with the limit that sock_kmalloc() has. */
@@ -91,7 +118,7 @@ static const struct bpf_local_storage_type sk_storage_type = {
 	.charge = bpf_sk_storage_charge,
 	.uncharge = bpf_sk_storage_uncharge,
 	.iter_get = bpf_sk_storage_iter_get,
-	.iter_put = bpf_sk_storage_put,
+	.iter_put = bpf_sk_storage_iter_put,
 	.slots = &sk_slots,
 };
 
