@@ -55,9 +55,9 @@ static void bpf_sk_storage_put(void *owner)
 }
 
 /*
- * A socket ends with its last reference. One that is being cloned has none yet. A program may look
- * at its namespace as well, to which a kernel's socket has no reference; while there is a socket,
- * there is the memory of its namespace.
+ * A socket ends with its last reference. One that is being cloned has none yet. A kernel's socket
+ * keeps only the memory of its namespace, and has to end before that is taken apart: who holds it
+ * for longer holds the namespace too.
  */
 static notrace void *bpf_sk_storage_iter_get(void *owner)
 {
@@ -74,7 +74,7 @@ static notrace void *bpf_sk_storage_iter_get(void *owner)
 	if (refcount_inc_not_zero(&sk->sk_refcnt))
 		return sk;
 
-	/* At most it queues a work item. */
+	/* At most it queues a work item: whatever is attached there has no way to this socket's end. */
 	put_net(net);
 
 	return NULL;
@@ -85,6 +85,7 @@ static void bpf_sk_storage_iter_put(void *shown)
 	struct sock *sk = shown;
 	struct net *net = sock_net(sk);
 
+	/* In this order: the socket's end may need what its namespace has. */
 	sock_put(sk);
 	put_net(net);
 }
