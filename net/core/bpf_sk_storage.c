@@ -74,7 +74,7 @@ static notrace void *bpf_sk_storage_iter_get(void *owner)
 	if (refcount_inc_not_zero(&sk->sk_refcnt))
 		return sk;
 
-	/* At most it queues a work item: whatever is attached there has no way to this socket's end. */
+	/* At most it queues a work item. A program attached to that cannot end this socket. */
 	put_net(net);
 
 	return NULL;
