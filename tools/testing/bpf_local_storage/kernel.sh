@@ -9,9 +9,13 @@ kind=$1
 need_disk "$OUT" 5
 stock_source
 base=$SRC
+kconfig=
 if [[ -n $STOCK ]]; then
 	name=stock
 	src=$base
+	# With our option beside its own, which no code there asks for, the base has the very config of
+	# ours, and ccache what it compiled for the one when it comes to the other.
+	[[ -z $DEBUG ]] || { "$HERE/tree.sh"; kconfig=kernel/bpf/Kconfig; }
 	if [[ -n ${FAIL:-} ]]; then
 		name+=-fail
 		src=$OUT/stock-fail
@@ -50,7 +54,8 @@ say "kernel $name: building (log: $log)"
 box "$src" "$build" bash -c '
 	set -e
 	cd /linux
-	arch=$1 target=$2 version=$3 frags=$4 jobs=$5
+	arch=$1 target=$2 version=$3 frags=$4 jobs=$5 kconfig=$6
+	[ -z "$kconfig" ] || mount --bind /out/linux/$kconfig /linux/$kconfig
 	cd /bls
 	cat $frags > /tmp/fragment
 	cd /linux
@@ -64,7 +69,7 @@ box "$src" "$build" bash -c '
 	# Not as CONFIG_LOCALVERSION: every file would differ between the two kernels by it.
 	make O=/build ARCH=$arch CC="ccache gcc" HOSTCC="ccache gcc" -j$jobs \
 		LOCALVERSION=$version $targets
-' - $arch $target "$version" "$frags" "$JOBS" > "$log" 2>&1 &
+' - $arch $target "$version" "$frags" "$JOBS" "$kconfig" > "$log" 2>&1 &
 pid=$!
 trap 'reap "$pid"' EXIT
 # What is being compiled, every so often: these are long minutes.

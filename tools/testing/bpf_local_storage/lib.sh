@@ -10,10 +10,11 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPO=$(cd "$HERE/../../.." && pwd)
 OUT=$REPO/out
 : "${V:=7.3}" "${ACCEL:=auto}" "${JOBS:=$(nproc)}" "${STOCK:=}" "${DEBUG:=}" "${LINUX:=}"
+: "${ROUNDS:=3}"
 : "${CACHE:=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/bpf-local-storage}"
 BOX=$CACHE/toolbox
 START=${START:-$(date +%s)}
-export V ACCEL JOBS STOCK DEBUG LINUX CACHE START
+export V ACCEL JOBS STOCK DEBUG LINUX ROUNDS CACHE START
 
 die() { echo "error: $*" >&2; exit 1; }
 say() { printf '[%3d:%02d] %s\n' $((($(date +%s) - START) / 60)) \
@@ -33,18 +34,19 @@ check_vars() {
 	[[ $DEBUG != 0 ]] || DEBUG=
 	[[ $(uname -m) == x86_64 ]] || die "an x86-64 machine is needed"
 	[[ $(id -u) == 0 ]] || die "root is needed (mounts and chroot): run it with sudo"
-	[[ -z $LINUX ]] || check_tree
+	[[ $ROUNDS =~ ^[1-9][0-9]?$ ]] || die "ROUNDS=$ROUNDS: give a number from 1 to 99"
+	[[ -z $LINUX ]] || { check_tree "$LINUX" "LINUX=$LINUX"; LINUX=$(cd "$LINUX" && pwd); }
 	mkdir -p "$OUT" "$CACHE" || die "cannot make $OUT and $CACHE"
 }
 
+# check_tree DIR VARIABLE: is it one that ours can be laid over? The variable says where it is from.
 check_tree() {
-	[[ -f $LINUX/Makefile && -f $LINUX/kernel/bpf/bpf_local_storage.c ]] ||
-		die "LINUX=$LINUX: not a Linux source tree"
-	[[ -f $LINUX/kernel/bpf/rqspinlock.c ]] &&
-		grep -q bpf_selem_unlink_nofail "$LINUX/kernel/bpf/bpf_local_storage.c" ||
-		die "LINUX=$LINUX: too old, a tree with bpf_selem_unlink_nofail() is needed" \
+	[[ -f $1/Makefile && -f $1/kernel/bpf/bpf_local_storage.c ]] ||
+		die "$2: not a Linux source tree"
+	[[ -f $1/kernel/bpf/rqspinlock.c ]] &&
+		grep -q bpf_selem_unlink_nofail "$1/kernel/bpf/bpf_local_storage.c" ||
+		die "$2: too old, a tree with bpf_selem_unlink_nofail() is needed" \
 		    "(Linux 7.2 or newer)"
-	LINUX=$(cd "$LINUX" && pwd)
 }
 
 # need_disk DIR GIB: a build that dies on a full disk half an hour on helps nobody.
@@ -103,6 +105,35 @@ reap() { pkill -KILL -P "$1" || true; }
 stock_source() {
 	SRC=$("$HERE/toolbox.sh")
 	[[ -z $LINUX ]] || { "$HERE/tree.sh"; SRC=$OUT/base; }
+}
+
+# rounds SET KERNEL...: what round() keeps in out/SET is of these kernels and programs, or is removed.
+rounds() {
+	local set=$1 id
+	shift
+	accel=$("$HERE/vm.sh" "$1" probe)
+	say "accelerator: $accel"
+	id=$(echo "$accel"; cat "$HERE"/{job-"$set".sh,guest-init,vm.sh} "$OUT/selftests/.done" \
+		$(printf "$OUT/build/%s/arch/x86/boot/bzImage\n" "$@") | sha256sum)
+	[[ $(cat "$OUT/$set/id" 2> /dev/null) != "$id" ]] || return 0
+	rm -rf "$OUT/$set" "$OUT/vm/$set"
+	mkdir -p "$OUT/$set"
+	echo "$id" > "$OUT/$set/id"
+}
+
+# round SET MODE-KERNEL-ROUND WHAT: a boot that does every measurement of job-SET.sh once, with the
+# variables WHAT. A round that is done is kept.
+round() {
+	local kernel=${2%-*} dir=$OUT/vm/$1
+	[[ ! -d $OUT/$1/$2 ]] || { say "round $2: kept"; return; }
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	{ echo "LIMIT=200 $3"; cat "$HERE/job-$1.sh"; } > "$dir/job"
+	say "round $2"
+	SHOW='^=== [^e]|^Summary|measured: ' "$HERE/vm.sh" "${kernel#*-}" "$1" 2400
+	check_log "$dir/console.log" > "$dir/complaints"
+	[[ ! -s $dir/complaints ]] || say "the kernel complained: $(head -1 "$dir/complaints")"
+	mv "$dir" "$OUT/$1/$2"
 }
 
 # verdicts FILE: what its lines, "<name>: ok", "FAILED" or "skipped (<reason>)", come to

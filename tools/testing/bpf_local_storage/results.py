@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Reads what the test steps left in out/ and says what passed.
 
-results.py OUT KERNEL...: the first kernel is stock, by which the others are judged. Every subtest
-of the base that passes there must pass on ours; what fails or is skipped on both is listed and
-counted as skipped, with the reason. Our own tests have to pass on ours; what they say of stock
-is shown beside it. Exit status 1 if anything failed.
+results.py OUT STOCK OURS...: by the first kernel the others are judged. Every subtest of the base that
+passes there must pass on ours; what fails or is skipped on both is listed and counted as skipped,
+with the reason. Our own tests have to pass on ours. Exit status 1 if anything failed.
+
+results.py OUT: our own tests on stock and on ours, as `make bench` ran them.
 """
 import fnmatch
 import json
@@ -115,10 +116,69 @@ def lint(path):
     return [tuple(x.split(': ', 1)) for x in lines] or [('lint', 'did not run')]
 
 
+def own(out, kernels, count, notes):
+    """Our own tests on @kernels: what passed, what they measured. Those on stock only show."""
+    tables = [parse(f'{out}/vm/own-{k}/output') | parse(f'{out}/vm/no-lsm-{k}/output')
+              for k in kernels]
+    show('our own (passed/all)', tables, kernels)
+    for kernel, table in zip(kernels, tables):
+        if kernel.startswith('stock'):
+            continue
+        for unit in sorted(table, key=str):
+            what, why = judge_own(table[unit])
+            count[what] += 1
+            if what != 'passed':
+                notes.append((what, kernel, '/'.join(filter(None, unit)), why))
+    values = [measured(f'{out}/vm/own-{k}/output') for k in kernels]
+    print(f'\n{"measured by our own":50}' + ''.join(f'{k:>16}' for k in kernels))
+    for what in dict.fromkeys(w for v in values[::-1] for w in v):
+        print(f'{what:50}' + ''.join(f'{v.get(what, "-"):>16}' for v in values))
+
+
+def complaints(path, name):
+    """Shows what check_log of lib.sh picked from a kernel's log; how many lines there are"""
+    lines = open(path, errors='replace').read().splitlines() if os.path.exists(path) else ['?']
+    print(f'kernel log, {name}: ' + (f'{len(lines)} complaints' if lines else 'clean'))
+    for line in lines[:8]:
+        print(f'    {line[:110]}')
+    return len(lines)
+
+
+def logs(out, kernels, lists, count, notes):
+    """The kernels' own complaints. Stock's are not ours to answer for."""
+    for kernel in kernels:
+        for tests in lists:
+            bad = complaints(f'{out}/vm/{tests}-{kernel}/complaints', f'{tests}, {kernel}')
+            if not kernel.startswith('stock'):
+                count['failed' if bad else 'passed'] += 1
+                if bad:
+                    notes.append(('failed', kernel, f'kernel log, {tests}', 'see above'))
+
+
+def tell(count, notes, shown):
+    """What failed, what was skipped and why, and the last line"""
+    for what in 'failed', 'skipped':
+        these = [n for n in notes if n[0] == what]
+        if these:
+            print(f'\n{what}:')
+        for _, run, name, why in these:
+            print(f'  {run + ":":18} {name}: {why}')
+    print(f'\nlogs: {shown}')
+    print('{passed} passed, {failed} failed, {skipped} skipped'.format(**count))
+    return 1 if count['failed'] or not count['passed'] else 0
+
+
 def main():
     out, kernels = sys.argv[1], sys.argv[2:]
+    shown = os.environ.get('SHOWN_OUT', out)
     count = {'passed': 0, 'failed': 0, 'skipped': 0}
     notes = []
+    if not kernels:
+        kernels = ['stock', 'ours']
+        own(out, kernels, count, notes)
+        print()
+        logs(out, kernels, ['own', 'no-lsm'], count, notes)
+        return tell(count, notes, shown)
 
     cases = kunit(f'{out}/kunit.json')
     for name, status in cases:
@@ -155,49 +215,18 @@ def main():
             if what != 'passed':
                 notes.append((what, kernel, '/'.join(filter(None, unit)), why))
 
-    tables = [parse(f'{out}/vm/own-{k}/output') | parse(f'{out}/vm/no-lsm-{k}/output')
-              for k in kernels]
     print()
-    show('our own (passed/all)', tables, kernels)
-    for kernel, table in zip(kernels[1:], tables[1:]):
-        # What has subtests here, but on stock did not come to them, counts by these.
-        ran = {t for t, s in table if s}
-        for unit in sorted({u for u in tables[0] if u[1] or u[0] not in ran} | set(table), key=str):
-            what, why = judge_own(table.get(unit))
-            count[what] += 1
-            if what != 'passed':
-                notes.append((what, kernel, '/'.join(filter(None, unit)), why))
-    values = [measured(f'{out}/vm/own-{k}/output') for k in kernels]
-    print(f'\n{"measured by our own":50}' + ''.join(f'{k:>16}' for k in kernels))
-    for what in dict.fromkeys(w for v in values[::-1] for w in v):
-        print(f'{what:50}' + ''.join(f'{v.get(what, "-"):>16}' for v in values))
+    own(out, kernels[1:], count, notes)
     print()
+    if complaints(f'{out}/kunit.complaints', 'KUnit'):
+        count['failed'] += 1
+        notes.append(('failed', 'KUnit', 'kernel log', 'see above'))
+    else:
+        count['passed'] += 1
+    logs(out, kernels[:1], ['tests'], count, notes)
+    logs(out, kernels[1:], ['tests', 'own', 'no-lsm'], count, notes)
 
-    # The kernel's own complaints: check_log of lib.sh has picked the lines.
-    # Stock's are not ours to answer for.
-    logs = {'kunit': f'{out}/kunit.complaints'}
-    for kernel in kernels:
-        for tests in 'tests', 'own', 'no-lsm':
-            logs[f'{tests}, {kernel}'] = f'{out}/vm/{tests}-{kernel}/complaints'
-    for name, path in logs.items():
-        lines = open(path, errors='replace').read().splitlines() if os.path.exists(path) else ['?']
-        print(f'kernel log, {name}: ' + (f'{len(lines)} complaints' if lines else 'clean'))
-        for line in lines[:8]:
-            print(f'    {line[:110]}')
-        if not name.endswith(f', {kernels[0]}'):
-            count['failed' if lines else 'passed'] += 1
-            if lines:
-                notes.append(('failed', name, 'kernel log', lines[0][:80]))
-
-    for what in 'failed', 'skipped':
-        these = [n for n in notes if n[0] == what]
-        if these:
-            print(f'\n{what}:')
-        for _, run, name, why in these:
-            print(f'  {run + ":":18} {name}: {why}')
-    print(f'\nlogs: {os.environ.get("SHOWN_OUT", out)}')
-    print('{passed} passed, {failed} failed, {skipped} skipped'.format(**count))
-    return 1 if count['failed'] or not count['passed'] else 0
+    return tell(count, notes, shown)
 
 
 if __name__ == '__main__':

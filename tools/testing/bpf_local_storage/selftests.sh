@@ -1,18 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Builds the base's own selftests, unmodified, with ours beside them, once and against the stock
-# kernel: test_progs with the tests of tests.list and own.list, test_maps, bench. Then the
-# selftests' modules for each kernel named as argument. All in out/selftests and out/build/*.
+# selftests.sh KERNEL [KERNEL...]: builds the base's own selftests, unmodified, with ours beside them,
+# once and by the types of the first kernel, which CO-RE fits to each: test_progs with the tests of
+# tests.list and own.list, test_maps, bench. Then the selftests' modules for the other kernels named.
+# All in out/selftests and out/build/*.
 . "$(dirname "$0")/lib.sh"
 check_vars
+types=$1
+shift
 stock_source
 dir=$OUT/selftests
 mkdir -p "$dir"
 lock "$dir.lock"
 log=$OUT/selftests.log
 own=$(cd "$REPO" && find tools/testing/selftests -type f)
-id=$(echo "$SRC"; cd "$REPO"; cat "$HERE"/{selftests.sh,tests.list,own.list} $own patches/* \
-	"$OUT/build/stock/.config" | sha256sum)
+id=$(echo "$SRC"; cd "$REPO"; cat "$HERE"/{selftests.sh,{tests,own}.list,{vm,debug}.config} $own \
+	patches/* | sha256sum)
 # bench has a list of what it can measure, which ours are added to.
 own+=$(cd "$REPO" && sed -n 's,^+++ b/\(tools/testing/selftests/[^[:space:]]*\).*,\n\1,p' patches/*)
 if [[ $(cat "$dir/.done" 2> /dev/null) != "$id" ]]; then
@@ -24,7 +27,7 @@ if [[ $(cat "$dir/.done" 2> /dev/null) != "$id" ]]; then
 	say "selftests: building (log: $log)"
 	box "$SRC" "$dir" bash -c '
 	set -e
-	jobs=$1
+	jobs=$1 kernel=/out/build/$2
 	# A scratch copy, without the tests that nobody asked for: they would take an hour.
 	rsync -aL --exclude=/.done --exclude=/.base --exclude=/tools/testing/selftests/bpf/prog_tests/*.c \
 		--include=/tools --include=/tools/testing --include=/tools/testing/selftests \
@@ -34,7 +37,7 @@ if [[ $(cat "$dir/.done" 2> /dev/null) != "$id" ]]; then
 		--include=/tools/testing/selftests/{*.mk,*.h} --exclude=/tools/testing/selftests/* \
 		--exclude=/tools/testing/* --exclude=/*  /linux/ /build/
 	mkdir -p /build/include
-	ln -sfn /out/build/stock/include/generated /build/include/generated
+	ln -sfn $kernel/include/generated /build/include/generated
 	cd /build/tools/testing/selftests/bpf
 	rm -f prog_tests/*.c
 	: > /build/.tests
@@ -57,14 +60,14 @@ if [[ $(cat "$dir/.done" 2> /dev/null) != "$id" ]]; then
 		grep -qx "${p#progs/}" /tmp/progs || rm $p
 	done
 	make="make -j$jobs CLANG=clang-21 LLVM_CONFIG=llvm-config-21 LLVM_STRIP=llvm-strip-21"
-	make+=" VMLINUX_BTF=/out/build/stock/vmlinux BPF_STRICT_BUILD=0 SKIP_DOCS=1 TEST_KMODS="
+	make+=" VMLINUX_BTF=$kernel/vmlinux BPF_STRICT_BUILD=0 SKIP_DOCS=1 TEST_KMODS="
 	make+=" LSKELS=map_ptr_kern.c LSKELS_SIGNED= LSKELS_EXTRA= LINKED_SKELS="
 	$make test_progs test_maps bench
 	# make leaves out, without a word of failure, what does not compile.
 	for p in test_progs test_maps bench $(ls prog_tests/*.c | sed "s,.*/\(.*\)c,\1test.o,"); do
 		[ -e $p ] || { echo "error: $p was not built"; exit 1; }
 	done
-	' - "$JOBS" > "$log" 2>&1 || {
+	' - "$JOBS" "$types" > "$log" 2>&1 || {
 		grep -m5 -E 'error:|Error |\*\*\*' "$log" >&2 || tail -5 "$log" >&2
 		die "the build of the selftests failed: see $log"
 	}

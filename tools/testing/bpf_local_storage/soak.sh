@@ -9,10 +9,9 @@ check_vars
 [[ $MINUTES =~ ^[1-9][0-9]{0,3}$ ]] || die "MINUTES=$MINUTES: give a number from 1 to 9999"
 need_disk "$OUT" 25
 
-STOCK=1 DEBUG='' "$HERE/kernel.sh" vm
-"$HERE/selftests.sh"
 STOCK='' DEBUG=1 "$HERE/kernel.sh" vm
 STOCK=1 DEBUG=1 FAIL=1 "$HERE/kernel.sh" vm
+"$HERE/selftests.sh" stock-fail-debug
 loads=7
 for kernel in ours-debug stock-fail-debug; do
 	dir=$OUT/vm/soak-$kernel

@@ -6,26 +6,22 @@
 check_vars
 need_disk "$OUT" 15
 
+# On kernels that look for mistakes, the base's to compare with. The release kernels are for bench.sh.
+export DEBUG=1
 STOCK=1 "$HERE/kernel.sh" vm
 STOCK='' "$HERE/kernel.sh" vm
-"$HERE/selftests.sh" stock ours
-vm_tests() {
-	for list in tests own no-lsm; do
-		"$HERE/test-vm.sh" "$1" $list
-	done
-}
-vm_tests stock
-vm_tests ours
+"$HERE/selftests.sh" stock-debug stock-debug ours-debug
+"$HERE/test-vm.sh" stock-debug tests
+for list in tests own no-lsm; do
+	"$HERE/test-vm.sh" ours-debug $list
+done
 "$HERE/model.sh" || true
 "$HERE/lint.sh" quick || true
 "$HERE/kunit.sh" || true
-STOCK='' DEBUG=1 "$HERE/kernel.sh" vm
-"$HERE/selftests.sh" ours-debug
-vm_tests ours-debug
 
 status=0
-box "" "" env SHOWN_OUT="$OUT" python3 /bls/results.py /out stock ours ours-debug |
+box "" "" env SHOWN_OUT="$OUT" python3 /bls/results.py /out stock-debug ours-debug |
 	tee "$OUT/test.txt" || status=$?
 # Ours is run anew by the next `make test`; only an interrupted one goes on.
-rm -f "$OUT"/vm/{tests,own,no-lsm}-ours*/id
+rm -f "$OUT"/vm/{tests,own,no-lsm}-ours-debug/id
 exit $status

@@ -10,6 +10,7 @@ lock "$OUT/.tree.lock"
 TREE=$OUT/linux
 NEXT=$OUT/.tree.next
 id=$BASE
+[[ -n $LINUX ]] || check_tree "$BASE" "V=$V"
 
 if [[ -n $LINUX ]]; then
 	# An own tree may change under us and may have been built in; it is never written to.
