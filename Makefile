@@ -9,7 +9,7 @@ export LINUX V ACCEL JOBS CACHE STOCK DEBUG ROUNDS MINUTES DRAFT
 
 help:
 	@echo "make bench    our local storage measured beside the base's, on real kernels"
-	@echo "make test     the base's selftests and ours on kernels that look for mistakes, KUnit, the model"
+	@echo "make test     the base's selftests and ours on debug kernels, KUnit, the model"
 	@echo "make check    the quick tier: the quick part of lint, KUnit on user-mode Linux"
 	@echo "make lint     checkpatch, kernel-doc, sphinx, W=1, sparse, other architectures and configs"
 	@echo "make soak     long: load while locks are refused, on ours and on the base; the model"

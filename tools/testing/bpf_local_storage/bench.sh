@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # bench.sh: `make bench`. Stock and ours in turn, a boot each round, so that a machine that is
-# slower for a while is so for both. Rounds that are done are kept for the same two kernels. Then our
-# own tests on both: what they measure, and what stock fails.
+# slower for a while is so for both. Rounds that are done are kept for the same two kernels. Then
+# our own tests on both: what they measure, and what stock fails.
 . "$(dirname "$0")/lib.sh"
 check_vars
 need_disk "$OUT" 12

@@ -13,8 +13,8 @@ kconfig=
 if [[ -n $STOCK ]]; then
 	name=stock
 	src=$base
-	# With our option beside its own, which no code there asks for, the base has the very config of
-	# ours, and ccache what it compiled for the one when it comes to the other.
+	# With our option beside its own, which no code there asks for, the base has the very
+	# config of ours, and ccache what it compiled for the one when it comes to the other.
 	[[ -z $DEBUG ]] || { "$HERE/tree.sh"; kconfig=kernel/bpf/Kconfig; }
 	if [[ -n ${FAIL:-} ]]; then
 		name+=-fail

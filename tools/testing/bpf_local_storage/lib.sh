@@ -107,7 +107,8 @@ stock_source() {
 	[[ -z $LINUX ]] || { "$HERE/tree.sh"; SRC=$OUT/base; }
 }
 
-# rounds SET KERNEL...: what round() keeps in out/SET is of these kernels and programs, or is removed.
+# rounds SET KERNEL...: what round() keeps in out/SET is of these kernels and programs, or is
+# removed. Sets accel.
 rounds() {
 	local set=$1 id
 	shift

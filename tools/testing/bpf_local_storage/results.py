@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Reads what the test steps left in out/ and says what passed.
 
-results.py OUT STOCK OURS...: by the first kernel the others are judged. Every subtest of the base that
-passes there must pass on ours; what fails or is skipped on both is listed and counted as skipped,
-with the reason. Our own tests have to pass on ours. Exit status 1 if anything failed.
+results.py OUT STOCK OURS...: by the first kernel the others are judged. Every subtest of the base
+that passes there must pass on ours; what fails or is skipped on both is listed and counted as
+skipped, with the reason. Our own tests have to pass on ours. Exit status 1 if anything failed.
 
 results.py OUT: our own tests on stock and on ours, as `make bench` ran them.
 """

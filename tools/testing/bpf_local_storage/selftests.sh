@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# selftests.sh KERNEL [KERNEL...]: builds the base's own selftests, unmodified, with ours beside them,
-# once and by the types of the first kernel, which CO-RE fits to each: test_progs with the tests of
-# tests.list and own.list, test_maps, bench. Then the selftests' modules for the other kernels named.
-# All in out/selftests and out/build/*.
+# selftests.sh KERNEL [KERNEL...]: builds the base's own selftests, unmodified, with ours beside
+# them, once and by the types of the first kernel, which CO-RE fits to each: test_progs with the
+# tests of tests.list and own.list, test_maps, bench. Then the selftests' modules for the other
+# kernels named. All in out/selftests and out/build/*.
 . "$(dirname "$0")/lib.sh"
 check_vars
 types=$1

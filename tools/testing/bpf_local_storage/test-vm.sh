@@ -15,7 +15,8 @@ dir=$OUT/vm/$name
 limit=120 maps=600 all=1500
 [[ $kernel != *-debug ]] || limit=300 maps=900 all=2400
 
-[[ -f $OUT/selftests/.done && -d $OUT/build/$kernel/kmods ]] || "$HERE/selftests.sh" "$kernel" "$kernel"
+[[ -f $OUT/selftests/.done && -d $OUT/build/$kernel/kmods ]] ||
+	"$HERE/selftests.sh" "$kernel" "$kernel"
 id=$(cat "$HERE"/{job-tests.sh,"${list/some/own}".list,guest-init,vm.sh} "$OUT/selftests/.done" \
 	"$OUT/build/$kernel/arch/x86/boot/bzImage" | sha256sum)
 if [[ $# == 0 && $(cat "$dir/id" 2> /dev/null) == "$id" ]]; then

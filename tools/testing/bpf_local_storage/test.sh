@@ -6,7 +6,7 @@
 check_vars
 need_disk "$OUT" 15
 
-# On kernels that look for mistakes, the base's to compare with. The release kernels are for bench.sh.
+# On kernels that look for mistakes, the base's to compare with. Release kernels are for bench.sh.
 export DEBUG=1
 STOCK=1 "$HERE/kernel.sh" vm
 STOCK='' "$HERE/kernel.sh" vm
