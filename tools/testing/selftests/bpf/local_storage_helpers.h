@@ -77,10 +77,9 @@ static inline bool ls_reuse_maps(const struct bpf_object *obj, const int *map_fd
  */
 static inline int ls_prog(int fd, enum ls_kind kind, enum ls_cmd cmd)
 {
-	/* Where the program has nothing against it, the file knows no such command. */
 	ioctl(fd, cmd, (unsigned long)kind);
 
-	return errno == ENOTTY ? 0 : -errno;
+	return errno == LS_OK ? 0 : -errno;
 }
 
 /* What fdinfo says that a map takes. */

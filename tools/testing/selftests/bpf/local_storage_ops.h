@@ -16,6 +16,9 @@ enum ls_cmd {
 
 #define LS_RACE_TURNS	1000
 
+/* ioctl()'s error (EXFULL) when the program ran and its helper said 0: ENOTTY is that it did not. */
+#define LS_OK		54
+
 /* What progs/local_storage_nmi.c did in one kind of place. */
 struct ls_where {
 	__u64 ran;

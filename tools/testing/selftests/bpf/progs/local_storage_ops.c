@@ -13,6 +13,7 @@
 #define EINVAL		22
 #define ENODATA		61
 #define ENOENT		2
+#define EOPNOTSUPP	95
 #define MAX_ERRNO	4095
 
 char _license[] SEC("license") = "GPL";
@@ -20,8 +21,9 @@ char _license[] SEC("license") = "GPL";
 __u64 race_nulls;
 __u64 race_errs;
 
-extern void bpf_local_irq_save(unsigned long *flags) __ksym;
-extern void bpf_local_irq_restore(unsigned long *flags) __ksym;
+/* Weak: the rest is of use on kernels before 6.14 too. */
+extern void bpf_local_irq_save(unsigned long *flags) __weak __ksym;
+extern void bpf_local_irq_restore(unsigned long *flags) __weak __ksym;
 
 #define LS_KIND(kind, map_type, owner_type)						\
 struct {										\
@@ -43,6 +45,8 @@ static __always_inline long kind##_op(owner_type owner, unsigned int cmd)		\
 						 BPF_LOCAL_STORAGE_GET_F_CREATE);	\
 		return value ? 0 : -ENODATA;						\
 	case LS_CREATE_IRQS_OFF:							\
+		if (!bpf_ksym_exists(bpf_local_irq_save))				\
+			return -EOPNOTSUPP;						\
 		bpf_local_irq_save(&flags);						\
 		value = bpf_##kind##_storage_get(&kind##_map, owner, 0,			\
 						 BPF_LOCAL_STORAGE_GET_F_CREATE);	\
@@ -52,6 +56,8 @@ static __always_inline long kind##_op(owner_type owner, unsigned int cmd)		\
 	case LS_DELETE:									\
 		return bpf_##kind##_storage_delete(&kind##_map, owner);			\
 	case LS_DELETE_IRQS_OFF:							\
+		if (!bpf_ksym_exists(bpf_local_irq_save))				\
+			return -EOPNOTSUPP;						\
 		bpf_local_irq_save(&flags);						\
 		err = bpf_##kind##_storage_delete(&kind##_map, owner);			\
 		bpf_local_irq_restore(&flags);						\
@@ -105,5 +111,5 @@ int BPF_PROG(file_ioctl, struct file *file, unsigned int cmd, unsigned long kind
 		break;
 	}
 
-	return err < 0 && err >= -MAX_ERRNO ? err : 0;
+	return err < 0 && err >= -MAX_ERRNO ? err : -LS_OK;
 }
