@@ -26,12 +26,34 @@
 #include "bpf_local_storage_internal.h"
 
 /*
- * Can the code below us hold a lock of RCU's queues, or, but on PREEMPT_RT, of an allocator? They
- * take theirs with IRQs off only.
+ * Can the code below us hold a lock of RCU's queues, or, but on PREEMPT_RT, one that an allocator
+ * spins on? Those are taken with IRQs off only. The allocators' per-CPU locks, which are not, are
+ * only tried for.
  */
 static bool interrupted_unknown(void)
 {
 	return in_nmi() || irqs_disabled();
+}
+
+/*
+ * Has kmalloc_nolock() anything to give in this context, on this CPU? Where it has not, it never
+ * will; where it has, no memory is a memory cgroup's limit, or bad luck.
+ */
+static bool kmalloc_nolock_works(void)
+{
+	bool works = false;
+
+#if defined(CONFIG_HAVE_ALIGNED_STRUCT_PAGE) && defined(CONFIG_64BIT) && \
+	defined(system_has_cmpxchg128)
+	works = system_has_cmpxchg128();
+#elif defined(CONFIG_HAVE_ALIGNED_STRUCT_PAGE) && !defined(CONFIG_64BIT) && \
+	defined(system_has_cmpxchg64)
+	works = system_has_cmpxchg64();
+#endif
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		return works && !in_nmi() && !in_hardirq();
+
+	return works && (IS_ENABLED(CONFIG_SMP) || !in_nmi());
 }
 
 /**
@@ -40,7 +62,7 @@ static bool interrupted_unknown(void)
  * @size: how much
  * @from_bpf_ma: set to what bpf_local_storage_kfree() has to be told
  *
- * Any context.
+ * Any context, migration disabled: the BPF allocator's caches are a CPU's.
  *
  * Return: the memory, or NULL.
  */
@@ -53,17 +75,13 @@ void *bpf_local_storage_kmalloc(struct bpf_local_storage_map *smap, size_t size,
 	if (likely(p))
 		return p;
 
-	/*
-	 * kmalloc_nolock() has nothing above KMALLOC_MAX_CACHE_SIZE, nothing at all without a
-	 * 128-bit cmpxchg, and at times just bad luck.
-	 */
+	/* Nor has it anything above KMALLOC_MAX_CACHE_SIZE. */
 	if (!interrupted_unknown() && !IS_ENABLED(CONFIG_PREEMPT_RT))
 		return bpf_map_kmalloc_node(&smap->map, size, GFP_NOWAIT | __GFP_NOWARN,
 					    NUMA_NO_NODE);
 
 	/* Not charged to a memory cgroup: only where there is nothing else. */
-	if (IS_ENABLED(CONFIG_HAVE_CMPXCHG_DOUBLE) || !bpf_global_ma_set ||
-	    bpf_mem_alloc_check_size(false, size))
+	if (kmalloc_nolock_works() || !bpf_global_ma_set || bpf_mem_alloc_check_size(false, size))
 		return NULL;
 
 	p = bpf_mem_alloc(&bpf_global_ma, size);
