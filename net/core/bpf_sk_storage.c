@@ -153,10 +153,10 @@ int bpf_sk_storage_clone(const struct sock *sk, struct sock *newsk)
 	struct bpf_local_storage *storage;
 	int err = 0;
 
-	guard(rcu)();
+	rcu_read_lock_dont_migrate();
 	storage = rcu_dereference(sk->sk_bpf_storage);
 	if (!storage)
-		return 0;
+		goto out;
 
 	/*
 	 * An iterator finds newsk by the values it gets here, and tells by its count whether it
@@ -180,6 +180,8 @@ int bpf_sk_storage_clone(const struct sock *sk, struct sock *newsk)
 		if (err)
 			break;
 	}
+out:
+	rcu_read_unlock_migrate();
 
 	return err;
 }
