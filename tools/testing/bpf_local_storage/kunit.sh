@@ -8,7 +8,7 @@ check_vars
 config=kernel/bpf/local_storage.kunitconfig
 tree=${1:-$OUT/linux}
 name=kunit${1:+-series}
-rm -f "$OUT/$name".{json,complaints}
+rm -f "$OUT/$name".{json,json.new,complaints}
 [[ -n ${1:-} ]] || "$HERE/tree.sh"
 [[ -f $tree/$config ]] || die "$config is missing"
 mkdir -p "$OUT/build/$name"
@@ -37,4 +37,5 @@ check_log "$OUT/$name.console.log" > "$OUT/$name.complaints"
 mv "$OUT/$name.json.new" "$OUT/$name.json"
 say "KUnit: $(grep -a 'Testing complete' "$OUT/$name.log" | sed 's/.*complete. //' | tail -1)"
 head -5 "$OUT/$name.complaints"
-[[ ! -s $OUT/$name.complaints ]] && ! grep -qE '"status": "(FAIL|ERROR)"' "$OUT/$name.json"
+[[ ! -s $OUT/$name.complaints ]] && grep -q '"status": "PASS"' "$OUT/$name.json" &&
+	! grep -qE '"status": "(FAIL|ERROR)"' "$OUT/$name.json"

@@ -52,8 +52,10 @@ check_tree() {
 # need_disk DIR GIB: a build that dies on a full disk half an hour on helps nobody.
 need_disk() {
 	local have
-	have=$(df -Pk "$1" | awk 'END { print int($4 / 1048576) }')
-	[[ $have -ge $2 ]] || die "$1: $2 GiB of free disk are needed, there are $have"
+	# What is there already, of a run that was interrupted, is not needed again.
+	have=$({ df -Pk "$1" | awk 'END { print $4 }'; du -sk "$1" 2> /dev/null; } |
+		awk '{ kib += $1 } END { print int(kib / 1048576) }')
+	[[ $have -ge $2 ]] || die "$1: $2 GiB of disk are needed, there are $have"
 }
 
 # lock NAME: held until this script ends; two makes at once take turns at one thing.
@@ -114,7 +116,9 @@ rounds() {
 	shift
 	accel=$("$HERE/vm.sh" "$1" probe)
 	say "accelerator: $accel"
-	id=$(echo "$accel"; cat "$HERE"/{job-"$set".sh,guest-init,vm.sh} "$OUT/selftests/.done" \
+	lock "$OUT/$set.lock"
+	id=$(echo "$accel"; cat "$HERE"/{"$set".sh,job-"$set".sh,guest-init,vm.sh,profile.c} \
+		"$OUT/selftests/.done" \
 		$(printf "$OUT/build/%s/arch/x86/boot/bzImage\n" "$@") | sha256sum)
 	[[ $(cat "$OUT/$set/id" 2> /dev/null) != "$id" ]] || return 0
 	rm -rf "$OUT/$set" "$OUT/vm/$set"
@@ -135,6 +139,16 @@ round() {
 	check_log "$dir/console.log" > "$dir/complaints"
 	[[ ! -s $dir/complaints ]] || say "the kernel complained: $(head -1 "$dir/complaints")"
 	mv "$dir" "$OUT/$1/$2"
+}
+
+# tables NAME command...: shows what it prints and keeps it as out/NAME.txt, which the series takes
+# its figures from, if it succeeds; else as out/NAME.failed.txt
+tables() {
+	local name=$1
+	shift
+	rm -f "$OUT/$name".{,failed.}txt
+	"$@" | tee "$OUT/$name.failed.txt" || return
+	mv "$OUT/$name".{failed.,}txt
 }
 
 # verdicts FILE: what its lines, "<name>: ok", "FAILED" or "skipped (<reason>)", come to

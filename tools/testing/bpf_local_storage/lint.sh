@@ -5,13 +5,14 @@
 . "$(dirname "$0")/lib.sh"
 check_vars
 [[ ${1:-} =~ ^(quick)?$ ]] || die "lint.sh $1: give quick or nothing"
+rm -f "$OUT/lint.txt"
 stock_source
 base=$SRC
 "$HERE/tree.sh"
 lock "$OUT/lint.lock"
 log=$OUT/lint.log
 skip=
-: > "$OUT/lint.txt"
+: > "$OUT/lint.txt.new"
 cd "$REPO"
 code=$(find include kernel net -name '*.[ch]')
 patched=$(sed -n 's,^+++ b/\([^[:space:]]*\.c\).*,\1,p' patches/* | grep -v ^tools/ | sort -u)
@@ -26,7 +27,7 @@ result() {
 		verdict=FAILED
 	fi
 	say "$1: $verdict"
-	echo "$1: $verdict" >> "$OUT/lint.txt"
+	echo "$1: $verdict" >> "$OUT/lint.txt.new"
 	[[ $verdict != FAILED ]] || head -20 "$log"
 	skip=
 	: > "$log"
@@ -37,13 +38,17 @@ about_ours() {
 	grep -E "(^|/)($(printf '%s|' $code)Documentation/bpf/[a-z_]*local_storage.rst):" "$1"
 }
 
-for f in "$HERE"/*.sh "$HERE"/model/*.sh "$REPO/.ci/run"; do
-	bash -n "$f" || true
-done > "$log" 2>&1
+{
+	for f in "$HERE"/*.sh "$HERE"/model/*.sh "$HERE/guest-init" "$REPO/.ci/run"; do
+		bash -n "$f" || true
+	done
+	box "" "" python3 -c 'import ast, glob
+for f in glob.glob("/bls/*.py"):
+    ast.parse(open(f).read(), f)' || true
+} > "$log" 2>&1
 result "syntax of the scripts"
 
-checkpatch "$base" "$REPO" $code $(find tools/testing/selftests -name '*.[ch]') patches/*.patch \
-	> "$log" 2>&1
+checkpatch "$base" "$REPO" $code $(find tools -name '*.[ch]') patches/*.patch > "$log" 2>&1
 result "checkpatch --strict"
 
 box "$OUT/linux" "" sh -c 'cd /linux && exec scripts/kernel-doc -none -Wall -Werror "$@"' - $code \
@@ -124,4 +129,5 @@ if [[ -z ${1:-} ]]; then
 	result "allnoconfig and BPF_SYSCALL, to the end"
 fi
 
+mv "$OUT/lint.txt.new" "$OUT/lint.txt"
 verdicts "$OUT/lint.txt"

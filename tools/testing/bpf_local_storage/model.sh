@@ -5,6 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 check_vars
 [[ ${1:-} =~ ^(long)?$ ]] || die "model.sh ${1:-}: give long or nothing"
+rm -f "$OUT/model.txt"
 "$HERE/toolbox.sh" > /dev/null
 lock "$OUT/model.lock"
 rm -rf "$OUT/model"

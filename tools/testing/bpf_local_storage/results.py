@@ -20,8 +20,9 @@ LINE = re.compile(r'^#\d+(?:/\d+)?\s+(\S+?)(?:/(.*))?:(OK|FAIL|SKIP)(.*)$')
 
 
 def parse(path):
-    """{(test, subtest or None): status} and {asked test: exit status}"""
-    units, asked, cur = {}, {}, None
+    """{(test, subtest or None): status} of all that was to run"""
+    units, cur = {}, None
+    asked = dict.fromkeys(open(path.replace('/output', '/tests.list')).read().split())
     for line in open(path, errors='replace'):
         line = line.rstrip('\n')
         if line.startswith('=== exit '):
@@ -103,8 +104,8 @@ def model(path):
         lines = open(path).read().splitlines()
     except OSError:
         lines = []
-    return [m.groups() for m in (re.match(r'(\w+) .*: (ok|FAILED)', x) for x in lines) if m] \
-        or [('model', 'did not run')]
+    runs = [m.groups() for m in (re.match(r'(\w+) .*: (ok|FAILED)', x) for x in lines) if m]
+    return runs if runs and lines[-1].startswith('model: ') else runs + [('model', 'did not end')]
 
 
 def lint(path):

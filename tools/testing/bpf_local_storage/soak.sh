@@ -18,6 +18,7 @@ for kernel in ours-debug stock-fail-debug; do
 	rm -rf "$dir"
 	mkdir -p "$dir"
 	limit=$((MINUTES * 60 + 1200))
+	echo local_storage_stress > "$dir/tests.list"
 	printf 'LIMIT=%s\nexport BLS_SECONDS=%s\n' $limit $((MINUTES * 60 / loads)) |
 		cat - "$HERE/job-soak.sh" > "$dir/job"
 	say "soak on $kernel: $MINUTES minutes and what it takes to come to an end"

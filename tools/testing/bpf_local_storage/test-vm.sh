@@ -15,7 +15,9 @@ dir=$OUT/vm/$name
 limit=120 maps=600 all=1500
 [[ $kernel != *-debug ]] || limit=300 maps=900 all=2400
 
-[[ -f $OUT/selftests/.done && -d $OUT/build/$kernel/kmods ]] ||
+mkdir -p "$OUT/vm"
+lock "$dir.lock"
+[[ $# == 0 && -f $OUT/selftests/.done && -d $OUT/build/$kernel/kmods ]] ||
 	"$HERE/selftests.sh" "$kernel" "$kernel"
 id=$(cat "$HERE"/{job-tests.sh,"${list/some/own}".list,guest-init,vm.sh} "$OUT/selftests/.done" \
 	"$OUT/build/$kernel/arch/x86/boot/bzImage" | sha256sum)
@@ -34,7 +36,8 @@ else
 	printf '%s\n' "$@" > "$dir/tests.list"
 fi
 [[ $list != no-lsm ]] || export CMDLINE=lsm=capability
-{ echo "LIMIT=$limit MAPS_LIMIT=$maps OWN=$([[ $list == tests ]] || echo -v)"; cat "$HERE/job-tests.sh"; } > "$dir/job"
+echo "LIMIT=$limit MAPS_LIMIT=$maps OWN=$([[ $list == tests ]] || echo -v)" |
+	cat - "$HERE/job-tests.sh" > "$dir/job"
 say "$list on $kernel: running (accelerator: $("$HERE/vm.sh" "$kernel" probe))"
 SHOW='^#[0-9]+ |^test_maps:|^=== test_maps' "$HERE/vm.sh" "$kernel" "$name" "$all" ||
 	echo "the guest did not come to its end" > "$dir/broken"

@@ -20,8 +20,8 @@ done
 "$HERE/kunit.sh" || true
 
 status=0
-box "" "" env SHOWN_OUT="$OUT" python3 /bls/results.py /out stock-debug ours-debug |
-	tee "$OUT/test.txt" || status=$?
+tables test box "" "" env SHOWN_OUT="$OUT" python3 /bls/results.py /out stock-debug ours-debug ||
+	status=$?
 # Ours is run anew by the next `make test`; only an interrupted one goes on.
 rm -f "$OUT"/vm/{tests,own,no-lsm}-ours-debug/id
 exit $status

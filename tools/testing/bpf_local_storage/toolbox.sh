@@ -18,17 +18,20 @@ NEWER="clang-21 llvm-21 lld-21"
 # mirror: where this machine's own apt gets Debian from; nothing else is asked.
 mirror() {
 	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' |
-		grep -v security | head -1
+		grep -v security | head -1 || true
 }
 
 make_toolbox() {
-	local uri p
+	local uri p missing
 	need_disk "$CACHE" 12
 	command -v apt-get > /dev/null || die "Debian's apt-get is needed to make the toolbox"
-	if ! command -v mmdebstrap > /dev/null; then
-		say "installing mmdebstrap" >&2
-		{ apt-get update && apt-get install -y --no-install-recommends mmdebstrap; } \
-			> "$OUT/apt.log" 2>&1 || die "cannot install mmdebstrap: see $OUT/apt.log"
+	missing=$(for p in mmdebstrap patch:patch xz:xz-utils pkill:procps git:git; do
+		command -v ${p%:*} > /dev/null || echo ${p#*:}
+	done)
+	if [[ -n $missing ]]; then
+		say "installing" $missing >&2
+		{ apt-get update && apt-get install -y --no-install-recommends $missing; } \
+			> "$OUT/apt.log" 2>&1 || die "cannot install $missing: see $OUT/apt.log"
 	fi
 	uri=$(mirror)
 	[[ -n $uri ]] || { apt-get update > "$OUT/apt.log" 2>&1 || true; uri=$(mirror); }
@@ -63,7 +66,8 @@ in_root() { # as root of the toolbox, with the host's way out to the mirror
 		mount -t proc proc "$0/proc"
 		mount --bind /etc/resolv.conf "$0/etc/resolv.conf" 2> /dev/null || :
 		chroot "$0" "$@"' "$BOX" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \
-		DEBIAN_FRONTEND=noninteractive "$@"
+		DEBIAN_FRONTEND=noninteractive ${http_proxy:+http_proxy="$http_proxy"} \
+		${https_proxy:+https_proxy="$https_proxy"} "$@"
 }
 
 exec 9> "$CACHE/.lock"
@@ -82,8 +86,8 @@ fi
 tar=$BOX/usr/src/linux-source-$V.tar.xz
 if [[ ! -f $tar ]]; then
 	say "fetching linux-source-$V" >&2
-	in_root sh -c "apt-get update && apt-get install -y --no-install-recommends \
-		linux-source-$V/trixie-backports" > "$OUT/toolbox.log" 2>&1 9>&- || {
+	in_root sh -c "apt-get update && apt-get install -y --no-install-recommends linux-source-$V" \
+		> "$OUT/toolbox.log" 2>&1 9>&- || {
 		! grep -q "locate package" "$OUT/toolbox.log" ||
 			die "V=$V: Debian has no linux-source-$V (7.3 and 7.2 are known to work)"
 		die "cannot fetch linux-source-$V: see $OUT/toolbox.log"

@@ -37,13 +37,14 @@ if [[ $(cat "$TREE/.base-id" 2> /dev/null) != "$id" ]]; then
 	git init -q "$TREE.new"
 	echo '*' > "$TREE.new/.git/info/exclude"
 	echo "$id" > "$TREE.new/.base-id"
+	rm -f "$OUT/.tree.touched"
 	mv "$TREE.new" "$TREE"
 elif [[ -n $LINUX ]]; then
 	# Not what we touched, nor folders that are only ours.
 	while read -r f; do
 		echo "/$f"
 		[[ -d $BASE/${f%/*} ]] || echo "/${f%/*}/"
-	done < "$OUT/.tree.touched" > "$OUT/.tree.exclude"
+	done < <(cat "$OUT/.tree.touched" 2> /dev/null || true) > "$OUT/.tree.exclude"
 	box "" "" rsync -a --delete --exclude=/.git --exclude=/.base-id \
 		--exclude-from=/out/.tree.exclude /out/base/ /out/linux/
 fi
@@ -102,7 +103,7 @@ done
 
 # 3. git: the base's versions of the touched files, tagged; ours added but not committed.
 git=(git -C "$TREE" -c user.name=base -c user.email=base@localhost -c core.autocrlf=false)
-if [[ $touched != "$(cat "$OUT/.tree.touched" 2> /dev/null)" ]] ||
+if [[ -n $LINUX || $touched != "$(cat "$OUT/.tree.touched" 2> /dev/null)" ]] ||
 		! "${git[@]}" rev-parse -q --verify base > /dev/null; then
 	rm -f "$TREE/.git/index"
 	for f in $touched; do [[ ! -f $BASE/$f ]] || echo "$f"; done |

@@ -4,7 +4,7 @@
 # (LIMIT seconds at most), leaves output and console log beside it. Fails if the guest did not
 # come to its end; whether the kernel complained is for check_log of lib.sh to say.
 # vm.sh KERNEL shell: an interactive shell. vm.sh KERNEL probe: only says kvm or tcg.
-# SMP=, ICOUNT=1, CMDLINE=: see below.
+# SMP=, ICOUNT=1, PLUGIN=, CMDLINE=: see below.
 . "$(dirname "$0")/lib.sh"
 kernel=$1 name=$2 limit=${3:-0}
 dir=$OUT/vm/$name
@@ -45,6 +45,7 @@ qemu() {
 	# One guest instruction is one nanosecond: times that come out the same on every run.
 	[[ -z ${ICOUNT:-} ]] || args+=(-icount "shift=0,sleep=off")
 	[[ -z ${ICOUNT:-} ]] || accel=tcg,thread=single,tb-size=512
+	[[ -z ${PLUGIN:-} ]] || args+=(-plugin "$PLUGIN")
 	box "" "$OUT/build/$kernel" sh -ec '
 		limit=$1 root=/tmp/initramfs
 		shift
@@ -98,14 +99,16 @@ if [[ $name == shell ]]; then
 fi
 rm -f "$dir/output" "$dir/status" "$dir/console.log" "$dir/dmesg"
 touch "$dir/output"
-qemu "$accel" "${SMP:-2}" 4G "${CMDLINE:-}" -display none -serial file:/out/vm/$name/console.log -monitor none \
-	"$limit" < /dev/null > "$dir/qemu.log" 2>&1 &
+qemu "$accel" "${SMP:-2}" 4G "${CMDLINE:-}" -display none -monitor none \
+	-serial file:/out/vm/$name/console.log "$limit" < /dev/null > "$dir/qemu.log" 2>&1 &
 pid=$!
 trap 'reap "$pid"' EXIT
 tail -n +1 --pid=$pid -s 0.5 -F "$dir/output" 2> /dev/null |
 	grep --line-buffered -E "${SHOW:-.}" | sed -u 's/^\(.\{100\}\).*/\1/' || true
 status=0
 wait $pid || status=$?
-[[ -f $dir/status ]] && exit
+[[ $(cat "$dir/status" 2> /dev/null) != 0 ]] || exit 0
+[[ ! -f $dir/status ]] || die "$kernel, $name: the job failed: see $dir/output"
 [[ $status != 124 ]] || die "$kernel, $name: not done after $limit seconds: see $dir"
+[[ -s $dir/console.log ]] || die "$kernel, $name: QEMU did not start: see $dir/qemu.log"
 die "$kernel, $name: the guest ended early (status $status): see $dir/console.log"
