@@ -2,9 +2,11 @@
 # The front door. Everything is done by the scripts in tools/testing/bpf_local_storage/.
 
 T := tools/testing/bpf_local_storage
+# What the scripts tell each other is not the user's to say.
+unexport NAME FAIL SMP ICOUNT PLUGIN CMDLINE START SHOW
 export LINUX V ACCEL JOBS CACHE STOCK DEBUG ROUNDS MINUTES DRAFT
 
-.PHONY: help bench test check soak demo lint series series-check tree kernel uml shell clean
+.PHONY: help bench test check before soak demo lint series series-check tree kernel uml shell clean
 .NOTPARALLEL:
 
 help:
@@ -12,6 +14,7 @@ help:
 	@echo "make test     the base's selftests and ours on debug kernels, KUnit, the model"
 	@echo "make check    the quick tier: the quick part of lint, KUnit on user-mode Linux"
 	@echo "make lint     checkpatch, kernel-doc, sphinx, W=1, sparse, other architectures and configs"
+	@echo "make before   threads that share a CPU, on Linux 6.12, the base and ours: who fails, how fast"
 	@echo "make soak     long: load while locks are refused, on ours and on the base; the model"
 	@echo "make series   out/series: our patches with a cover letter, for git am and git send-email"
 	@echo "make series-check  applies and builds the series patch by patch, and checks each"
@@ -29,11 +32,11 @@ help:
 	@echo "CACHE=DIR     toolbox, base, ccache; default ~/.cache/bpf-local-storage"
 	@echo "STOCK=1       kernel, uml, shell: the unmodified base"
 	@echo "DEBUG=1       kernel, shell: with KASAN, lockdep and debug objects"
-	@echo "ROUNDS=3      bench: rounds, stock and ours in turn"
+	@echo "ROUNDS=3      bench, before: rounds, the kernels in turn"
 	@echo "DRAFT=1       series: also without the figures of make bench and make test"
 	@echo "MINUTES=4     soak: how long the load runs on each of the two kernels"
 
-bench test check soak demo lint series series-check tree:
+bench test check before soak demo lint series series-check tree:
 	@$(T)/$@.sh
 
 kernel:

@@ -3,6 +3,7 @@
 # kernel.sh vm|uml: builds the kernel of one kind, ours or with STOCK=1 the unmodified base's, in
 # out/build/{ours,stock}[-debug|-uml]. make decides what there is to do. With FAIL=1 beside STOCK=1
 # and DEBUG=1 the base can refuse its local storage's locks too: stock-fail-debug, for soak.sh.
+# NAME= gives the unmodified base of another series a name of its own, for before.sh.
 . "$(dirname "$0")/lib.sh"
 check_vars
 kind=$1
@@ -11,7 +12,7 @@ stock_source
 base=$SRC
 kconfig=
 if [[ -n $STOCK ]]; then
-	name=stock
+	name=${NAME:-stock}
 	src=$base
 	# With our option beside its own, which no code there asks for, the base has the very
 	# config of ours, and ccache what it compiled for the one when it comes to the other.
