@@ -166,9 +166,7 @@ def main():
             creations[label(name)[0].removeprefix('create ').replace(' of', '')] = (
                 statistics.median(rates), statistics.median(other))
     failed |= picture(out, unit, cost[mode, 'stock'], cost[mode, 'ours'], creations)
-    text = '\n'.join(lines)
-    print(text)
-    open(f'{out}/bench.txt', 'w').write(text + '\n')
+    print('\n'.join(lines), flush=True)
     with open(f'{out}/bench.csv', 'w', newline='') as f:
         writer = csv.writer(f)
         writer.writerow(['mode', 'benchmark', 'unit', 'stock', 'stock_spread', 'ours',

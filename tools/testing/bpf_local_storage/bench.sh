@@ -25,20 +25,42 @@ if [[ $accel == tcg ]]; then
 	export ICOUNT=1 SMP=1
 	round bench count-stock-1 "$few"
 	round bench count-ours-1 "$few"
+	# And where they go, of which the clock says nothing.
+	box "" "" gcc -O2 -fPIC -shared -o /out/profile.so /bls/profile.c
+	ops=400000
+	for maps in 1 2; do
+		for kernel in stock ours; do
+			PLUGIN=file=/out/profile.so,out=/out/vm/bench/profile,skip=200000,count=$ops
+			mark=$(awk '$3 == "bpf_task_storage_delete" { print $1 }' \
+				"$OUT/build/$kernel/System.map")
+			export PLUGIN=$PLUGIN,mark=$mark
+			name=profile-$kernel-$maps
+			round bench $name "PROFILE_MAPS=$maps"
+			[[ -s $OUT/bench/$name/profile ]] || {
+				say "$name: the guest did not come by $mark so often"
+				rm -rf "$OUT/bench/$name"
+			}
+		done
+	done
 fi
-unset ICOUNT SMP
+unset ICOUNT SMP PLUGIN
 for kernel in stock ours; do
 	for list in own no-lsm; do
 		"$HERE/test-vm.sh" $kernel $list
 	done
 done
 cpu="$(grep -m1 'model name' /proc/cpuinfo | sed 's/.*: //'), $(nproc) CPUs, host Linux $(uname -r)"
-status=0
-box "" "" env PYTHONDONTWRITEBYTECODE=1 python3 /bls/bench.py /out "$accel" "$cpu" || status=$?
-echo
-box "" "" env SHOWN_OUT="$OUT" PYTHONDONTWRITEBYTECODE=1 python3 /bls/results.py /out |
-	tee -a "$OUT/bench.txt" || status=$?
+show() {
+	local status=0
+	box "" "" env PYTHONDONTWRITEBYTECODE=1 python3 /bls/bench.py /out "$accel" "$cpu" || status=$?
+	[[ $accel != tcg ]] || box "" "" env PYTHONDONTWRITEBYTECODE=1 python3 /bls/profile.py \
+		/out $ops || status=$?
+	echo
+	box "" "" env SHOWN_OUT="$OUT" PYTHONDONTWRITEBYTECODE=1 python3 /bls/results.py /out ||
+		status=$?
+	return $status
+}
+tables bench show || die "some measurements failed: see $OUT/bench.failed.txt"
 echo
 echo "written to $OUT/bench.txt and $OUT/bench.csv; drawn in $OUT/bench/bench.svg and bench.png;" \
 	"raw output in $OUT/bench/"
-[[ $status == 0 ]] || die "some measurements failed"

@@ -11,6 +11,11 @@ run() {
 	timeout -k 5 "$LIMIT" ./bench "$@" < /dev/null 2>&1 ||
 		echo "@failed $?"
 }
+if [ -n "$PROFILE_MAPS" ]; then
+	run -w1 -d3 -p 1 --op churn --owner-maps $PROFILE_MAPS local-storage-cost
+	echo "=== end"
+	exit
+fi
 for type in socket task; do
 	for batch in $BATCHES; do
 		run -w1 -d"$SECONDS_EACH" -p 1 local-storage-create --storage-type $type --batch-size $batch
