@@ -66,16 +66,21 @@ static int delete(void)
 	return bpf_map_delete_elem(hammer.map_fd, &hammer.owner) ? -errno : 0;
 }
 
-static void *hammer_thread(void *arg)
+static void start_on_cpu(int nr)
 {
-	long nr = (long)arg;
 	cpu_set_t cpu;
-	int i;
 
 	CPU_ZERO(&cpu);
-	CPU_SET(nr % RACERS, &cpu);
+	CPU_SET(nr, &cpu);
 	pthread_setaffinity_np(pthread_self(), sizeof(cpu), &cpu);
 	pthread_barrier_wait(&hammer.start);
+}
+
+static void *hammer_thread(void *arg)
+{
+	int i;
+
+	start_on_cpu((long)arg % RACERS);
 	for (i = 0; i < TURNS; i++) {
 		count(ls_prog(hammer.owner, hammer.kind, LS_CREATE), 0);
 		count(update(BPF_ANY), 0);
@@ -93,14 +98,9 @@ static void *hammer_thread(void *arg)
 /* Two threads, each by itself on a CPU, and the owner's only value: its storage goes with it. */
 static void *race_thread(void *arg)
 {
-	long nr = (long)arg;
-	cpu_set_t cpu;
 	int i;
 
-	CPU_ZERO(&cpu);
-	CPU_SET(nr % RACERS, &cpu);
-	pthread_setaffinity_np(pthread_self(), sizeof(cpu), &cpu);
-	pthread_barrier_wait(&hammer.start);
+	start_on_cpu((long)arg % RACERS);
 	for (i = 0; i < RACE_CALLS; i++)
 		count(ls_prog(hammer.owner, hammer.kind, LS_RACE), 0);
 

@@ -24,7 +24,9 @@ long doomed_shown;
 
 /* What is shown is in use: it has a count, or what stands for one. */
 #define TASK_COUNT(task)	((task)->usage.refs.counter)
-#define CGRP_COUNT(cgrp)	((cgrp)->kn->count.counter)
+/* Who shows it has a reference, and the flag is set once there is none. */
+#define CGRP_COUNT(cgrp)	((cgrp)->kn->count.counter && \
+				 !((cgrp)->self.flags & CSS_RELEASED))
 #define INODE_COUNT(inode)	((inode)->i_sb->s_magic)
 #define SK_COUNT(sk)		((sk)->__sk_common.skc_refcnt.refs.counter)
 
