@@ -10,6 +10,18 @@ STOCK=1 DEBUG='' "$HERE/kernel.sh" vm
 STOCK='' DEBUG='' "$HERE/kernel.sh" vm
 "$HERE/selftests.sh" stock stock ours
 
+# profile KERNEL CASE NR FUNCTION BENCHMARK: counts instructions while FUNCTION is called NR times
+profile() {
+	local name=profile-$1-$2 mark
+	mark=$(awk -v name="$4" '$3 == name { print $1 }' "$OUT/build/$1/System.map")
+	export PLUGIN=file=/out/profile.so,out=/out/vm/bench/profile,skip=$(($3 / 2)),count=$3,mark=$mark
+	round bench "$name" "PROFILE=\"$5\""
+	[[ -s $OUT/bench/$name/profile ]] || {
+		say "$name: the guest did not come by $4 so often"
+		rm -rf "$OUT/bench/$name"
+	}
+}
+
 rounds bench stock ours
 all='SECONDS_EACH=2 BATCHES="16 32 64" ORDERS="seq int" MAPS="1 10 16 17 24 32 100 1000"'
 all+=' COST_TIME="-w1 -d2" COST_MAPS="1 16 17 1000"'
@@ -27,20 +39,13 @@ if [[ $accel == tcg ]]; then
 	round bench count-ours-1 "$few"
 	# And where they go, of which the clock says nothing.
 	box "" "" gcc -O2 -fPIC -shared -o /out/profile.so /bls/profile.c
-	ops=400000
-	for maps in 1 2; do
-		for kernel in stock ours; do
-			PLUGIN=file=/out/profile.so,out=/out/vm/bench/profile,skip=200000,count=$ops
-			mark=$(awk '$3 == "bpf_task_storage_delete" { print $1 }' \
-				"$OUT/build/$kernel/System.map")
-			export PLUGIN=$PLUGIN,mark=$mark
-			name=profile-$kernel-$maps
-			round bench $name "PROFILE_MAPS=$maps"
-			[[ -s $OUT/bench/$name/profile ]] || {
-				say "$name: the guest did not come by $mark so often"
-				rm -rf "$OUT/bench/$name"
-			}
-		done
+	for kernel in stock ours; do
+		profile $kernel only 400000 bpf_task_storage_delete \
+			"--op churn --owner-maps 1 local-storage-cost"
+		profile $kernel two 400000 bpf_task_storage_delete \
+			"--op churn --owner-maps 2 local-storage-cost"
+		profile $kernel socket 100000 sk_alloc \
+			"local-storage-create --storage-type socket --batch-size 32"
 	done
 fi
 unset ICOUNT SMP PLUGIN
@@ -54,7 +59,7 @@ show() {
 	local status=0
 	box "" "" env PYTHONDONTWRITEBYTECODE=1 python3 /bls/bench.py /out "$accel" "$cpu" || status=$?
 	[[ $accel != tcg ]] || box "" "" env PYTHONDONTWRITEBYTECODE=1 python3 /bls/profile.py \
-		/out $ops || status=$?
+		/out || status=$?
 	echo
 	box "" "" env SHOWN_OUT="$OUT" PYTHONDONTWRITEBYTECODE=1 python3 /bls/results.py /out ||
 		status=$?

@@ -11,8 +11,8 @@ run() {
 	timeout -k 5 "$LIMIT" ./bench "$@" < /dev/null 2>&1 ||
 		echo "@failed $?"
 }
-if [ -n "$PROFILE_MAPS" ]; then
-	run -w1 -d3 -p 1 --op churn --owner-maps $PROFILE_MAPS local-storage-cost
+if [ -n "$PROFILE" ]; then
+	run -w1 -d3 -p 1 $PROFILE
 	echo "=== end"
 	exit
 fi

@@ -3,8 +3,9 @@
  * A plugin for QEMU: where a guest's instructions go, while it comes past an address so many times.
  * -plugin file=profile.so,mark=ADDRESS,skip=N,count=N,out=FILE: after N times without counting.
  *
- * Every block of guest code counts how often it runs. FILE gets a line for each, its address and
- * how many instructions it ran, when the count is full; it is not there before. One CPU only.
+ * Every block of guest code counts how often it runs. When the count is full, FILE gets it, and a
+ * line for each block, its address and how many instructions it ran; it is not there before. One
+ * CPU only.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -48,6 +49,8 @@ static void write_counts(void)
 	FILE *f = fopen(out, "w");
 	struct block *b;
 
+	if (f)
+		fprintf(f, "%" PRIu64 "\n", count);
 	for (b = blocks; f && b; b = b->next) {
 		if (b->runs)
 			fprintf(f, "%" PRIx64 " %" PRIu64 "\n", b->address, b->runs * b->insns);

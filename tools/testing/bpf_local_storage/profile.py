@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""profile.py OUT COUNT: where the instructions go, from out/bench/profile-KERNEL-MAPS/profile.
+"""profile.py OUT: where the instructions go, from out/bench/profile-KERNEL-CASE/profile.
 
-The counts are profile.c's, over COUNT operations. By the source file of each function, as the
-kernel's debug information has it. Exit status 1 if one is missing.
+The counts are profile.c's. By the source file of each function, as the kernel's debug information
+has it. Exit status 1 if one is missing.
 """
 import bisect
 import collections
@@ -12,13 +12,15 @@ import subprocess
 import sys
 
 # What is shown as one. The lock's uncontended path is inlined, and counts where it is.
-GROUPS = [(r'kernel/bpf/bpf_(local|task)_storage|include/linux/bpf_local_storage',
+CASES = {'only': 'task, only value', 'two': 'task, one of two', 'socket': 'socket and value'}
+GROUPS = [(r'bpf_(local|task|cgrp|inode|sk)_storage',
            'local storage, with its locks'),
           (r'mm/slub|mm/slab', 'allocator: slabs'),
           (r'mm/page_alloc|mm/vmstat', 'allocator: pages'),
           (r'arch/x86/lib/(memset|clear_page)', 'memset (each byte is an instruction)'),
           (r'kernel/bpf|net/bpf', 'the rest of BPF'),
           (r'kernel/rcu', 'RCU'),
+          (r'^(net|fs|security)/', 'sockets, files, LSM'),
           (r'kernel/locking', 'other locks'),
           (r'kernel/sched|kernel/workqueue|kernel/kthread', 'scheduler and workqueues'),
           (r'kernel/time|arch/x86/kernel/(tsc|apic)|kernel/irq', 'clock, as the loop reads it')]
@@ -43,12 +45,13 @@ def group(path):
     return next((name for pattern, name in GROUPS if re.search(pattern, path)), REST)
 
 
-def profile(out, kernel, maps):
-    """{group: instructions}"""
+def profile(out, kernel, case):
+    """{group: instructions of an operation}"""
     build = f'{out}/build/{kernel}'
     known = functions(build)
     by_function, counts = collections.Counter(), collections.Counter()
-    for line in open(f'{out}/bench/profile-{kernel}-{maps}/profile'):
+    lines = open(f'{out}/bench/profile-{kernel}-{case}/profile').read().splitlines()
+    for line in lines[1:]:
         address, n = int(line.split()[0], 16), int(line.split()[1])
         if address < 1 << 63:
             counts[USER] += n
@@ -58,25 +61,24 @@ def profile(out, kernel, maps):
             by_function[known[bisect.bisect(known, (address, '~')) - 1][0]] += n
     for address, path in files(build, list(by_function)).items():
         counts[group(path)] += by_function[address]
-    return counts
+    return {name: n / int(lines[0]) for name, n in counts.items()}
 
 
 def main():
-    out, ops = sys.argv[1], int(sys.argv[2])
-    columns = [(kernel, maps) for maps in (1, 2) for kernel in ('stock', 'ours')]
+    out = sys.argv[1]
     try:
-        found = [profile(out, k, m) for k, m in columns]
+        found = [profile(out, k, case) for case in CASES for k in ('stock', 'ours')]
     except OSError as err:
         print(f'no profile: {err}')
         return 1
-    print(f'\nWhere the instructions of create + delete go, {ops} of them counted one by one, with '
-          'the loop around\n'
-          f'{"":40}{"an owner" + chr(39) + "s only value":>22}{"one of two values":>22}\n'
-          f'{"":40}' + ''.join(f'{k:>11}' for k, _ in columns))
-    rows = sorted(set().union(*found), key=lambda g: -sum(f[g] for f in found))
+    print('\nWhere the instructions go, with the loop around')
+    print(f'{"":36}' + ''.join(f'{title:>22}' for title in CASES.values()))
+    print(f'{"":36}' + f'{"stock":>13}{"ours":>9}' * len(CASES))
+    rows = sorted(set().union(*found), key=lambda g: -sum(f.get(g, 0) for f in found))
     for row in rows + ['all']:
-        print(f'{row:40}' + ''.join(
-            f'{(f.total() if row == "all" else f[row]) / ops:11.1f}' for f in found))
+        values = [sum(f.values()) if row == 'all' else f.get(row, 0) for f in found]
+        print(f'{row:36}' + ''.join(f'{a:13.0f}{b:9.0f}'
+                                    for a, b in zip(values[::2], values[1::2])))
     return 0
 
 
