@@ -42,7 +42,7 @@ static int read_tasks(const struct offcpu_bpf *skel)
 		do {
 			n = read(fd, (char *)tasks + size, sizeof(tasks) - size);
 			size += n > 0 ? n : 0;
-		} while (n > 0);
+		} while (n > 0 || (n < 0 && errno == EAGAIN));
 		close(fd);
 	}
 	bpf_link__destroy(link);

@@ -71,6 +71,8 @@ done
 
 # 3. The letter, with what was measured last.
 version=$(make -s -C "$OUT/linux" kernelversion)
+[[ -n $DRAFT ]] || grep -q "Linux $version-" "$OUT/bench.txt" ||
+	die "$OUT/bench.txt is not of Linux $version: run make bench (or make series DRAFT=1)"
 figures() {
 	[[ -s $OUT/$1.txt ]] || { echo "(Figures are missing: make $1 was not run.)"; return; }
 	# Not where things are on this machine.
@@ -84,7 +86,7 @@ figures() {
 		*)		echo "${line//@VERSION@/$version}" ;;
 		esac
 	done < "$HERE/series/00-cover.txt")"
-"${git[@]}" format-patch -q -B --no-renames --cover-letter --cover-from-description=subject \
+"${git[@]}" format-patch -q --subject-prefix="PATCH bpf-next" -B --no-renames --cover-letter --cover-from-description=subject \
 	-o "$new" base
 # git am takes every *.patch, of which the letter is none.
 mv "$new"/0000-cover-letter.patch "$new/0000-cover-letter.txt"

@@ -39,7 +39,7 @@ struct {
 } tasks_left SEC(".maps");
 
 SEC("lsm/task_alloc")
-int BPF_PROG(limit_tasks, struct task_struct *child, unsigned long clone_flags)
+int BPF_PROG(limit_tasks, struct task_struct *child, __u64 clone_flags)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__s64 *left;
@@ -109,6 +109,7 @@ int answer(struct __sk_buff *skb)
 	at = bpf_sk_storage_get(&asked_at, sk, NULL, 0);
 	if (!at)
 		return 1;
+	/* Two answers at once may both get here, and both are told 0: then both count. */
 	bpf_sk_storage_delete(&asked_at, sk);
 	/* Deleted, but good until the program returns. */
 	__sync_fetch_and_add(&waited_ns, bpf_ktime_get_ns() - *at);
