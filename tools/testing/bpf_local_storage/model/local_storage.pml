@@ -15,7 +15,8 @@
  *  - A grace period waits for exactly those sections that had begun when it was asked for. There
  *    are two flavours, RCU and RCU Tasks Trace; a grace period of the second is one of the first.
  *  - Elements and storages are numbered and no number is used again, so that a stale one shows.
- *  - Map A has its place in slots[]; a value of map B is found by a walk of the storage's list.
+ *  - Map A has its place in slots[]; a value of map B is found as clone and diag find values, by a
+ *    walk of the storage's list. Further slots, and memory that two share, are left to KUnit.
  *  - Memory is sequentially consistent, and a map has one bucket and one count. Allocations do not
  *    fail, updates have no flags, and no context interrupts another on its CPU.
  *  - Whoever creates or deletes a value has references to the owner and to the map until it is done:
@@ -247,7 +248,7 @@ inline section_ends(who)
 	}
 }
 
-/* bpf_selem_free(), bpf_selem_free_map(), bpf_selem_ride(): the one way out. */
+/* bpf_selem_free(), bpf_selem_free_unlinked(), bpf_selem_ride(): the one way out. */
 inline free_elem(e, how, sections)
 {
 	d_step {
@@ -345,7 +346,7 @@ inline give_up(e, held, mine)
 #define STORAGE_READY(n)						\
 	:: n < NS && s_mem[n % NS] == DYING && !s_gp[n % NS] -> s = n % NS
 
-/* selem_free_cb(), storage_free_cb(): in any order, and as late as they like. */
+/* selem_release(), storage_release(): in any order, and as late as they like. */
 active proctype callbacks()
 {
 	byte e = NONE, s = NONE, m;
@@ -692,7 +693,7 @@ proctype program(byte who, o, ops, maps)
 			}
 			s = o_storage[o]
 		};
-		/* bpf_local_storage_lookup(), bpf_local_storage_lookup_list() */
+		/* bpf_local_storage_lookup(), or a walk */
 		if
 		:: s == NONE
 		:: s != NONE && m == A -> atomic { use_storage(s); e = s_slot[s] }
@@ -961,7 +962,7 @@ finish:
 	}
 }
 
-/* The iterator over map B, iter_get_sk(). It has a reference to the map, and wants the owner's. */
+/* The iterator over map B, bpf_sk_storage_iter_get(): has the map, and wants the owner. */
 proctype visitor()
 {
 	byte e = NONE, s = NONE, o = NONE;
