@@ -50,8 +50,9 @@ struct bpf_local_storage;
  * @uncharge: the reverse of @charge; notrace
  * @iter_get: keep the owner alive while a program is shown it; inside the gate, so notrace. Returns
  *	what programs know as the owner, or NULL if the owner is on its way out, or may still come
- *	to nothing
- * @iter_put: undo @iter_get, given what that returned; may sleep
+ *	to nothing. @pin may get what is held besides, in this case too
+ * @iter_put: undo @iter_get, given what that returned and pinned, outside the gate; may sleep if an
+ *	owner was returned
  * @slots: the slot numbers that maps of this type use
  *
  * Whatever is common to all owners is written once and takes its differences from here. The
@@ -67,8 +68,8 @@ struct bpf_local_storage_type {
 	void (*put)(void *owner);
 	int (*charge)(void *owner, u32 size);
 	void (*uncharge)(void *owner, u32 size);
-	void *(*iter_get)(void *owner);
-	void (*iter_put)(void *shown);
+	void *(*iter_get)(void *owner, void **pin);
+	void (*iter_put)(void *shown, void *pin);
 	struct ida *slots;
 };
 

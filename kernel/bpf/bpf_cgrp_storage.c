@@ -39,7 +39,7 @@ static bool cgrp_may_create(void *owner)
 	return !percpu_ref_is_dying(&cgrp->self.refcnt);
 }
 
-static notrace void *cgrp_iter_get(void *owner)
+static notrace void *cgrp_iter_get(void *owner, void **pin)
 {
 	struct cgroup *cgrp = owner;
 	struct cgroup_root *root = READ_ONCE(cgrp->root);
@@ -67,7 +67,7 @@ static notrace void *cgrp_iter_get(void *owner)
 	return NULL;
 }
 
-static void cgrp_iter_put(void *shown)
+static void cgrp_iter_put(void *shown, void *pin)
 {
 	cgroup_put(shown);
 }

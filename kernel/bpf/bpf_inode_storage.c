@@ -59,7 +59,7 @@ enum {
 	SHOWN_CLOSED = 1 << 30,	/* no more; the bits below count the programs */
 };
 
-static notrace void *inode_iter_get(void *owner)
+static notrace void *inode_iter_get(void *owner, void **pin)
 {
 	struct bpf_storage_blob *blob = owner;
 	struct inode *inode = READ_ONCE(blob->inode);
@@ -73,7 +73,7 @@ static notrace void *inode_iter_get(void *owner)
 	return inode;
 }
 
-static void inode_iter_put(void *shown)
+static void inode_iter_put(void *shown, void *pin)
 {
 	struct bpf_storage_blob *blob = bpf_inode(shown);
 

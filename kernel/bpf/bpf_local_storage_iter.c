@@ -30,7 +30,8 @@ struct selem_iter {
 	struct bpf_map *map;
 	u32 bucket;
 	const struct bpf_local_storage *done;	/* of the element that is to be passed over */
-	void *shown;				/* what iter_get() gave for the current element */
+	void *shown;				/* what iter_get() gave for the current element, */
+	void *pin;				/* and what it holds besides */
 	struct bpf_local_storage_elem cursor;
 };
 
@@ -59,29 +60,33 @@ static struct bpf_local_storage_elem *iter_advance(struct selem_iter *iter,
 	return selem;
 }
 
-/* Keep the owner of @storage for the program. NULL: it is on its way out, or not there yet. */
-static void *iter_get(const struct selem_iter *iter, struct bpf_local_storage *storage)
+static void iter_put(struct selem_iter *iter)
 {
-	void *owner, *shown = NULL;
+	if (iter->shown || iter->pin)
+		bpf_local_storage_map(iter->map)->type->iter_put(iter->shown, iter->pin);
+	iter->shown = NULL;
+	iter->pin = NULL;
+}
+
+/* Keep the owner of @storage for the program. False: it is on its way out, or not there yet. */
+static bool iter_get(struct selem_iter *iter, struct bpf_local_storage *storage)
+{
 	unsigned long flags;
+	void *owner;
 
 	/* The owner itself need not be RCU's: nothing but the gate keeps it until it is held. */
 	local_irq_save(flags);
 	owner = bpf_local_storage_enter(storage);
 	if (owner) {
-		shown = bpf_local_storage_map(iter->map)->type->iter_get(owner);
+		iter->shown = bpf_local_storage_map(iter->map)->type->iter_get(owner, &iter->pin);
 		bpf_local_storage_leave(storage);
 	}
 	local_irq_restore(flags);
 
-	return shown;
-}
+	if (!iter->shown)
+		iter_put(iter);
 
-static void iter_put(struct selem_iter *iter)
-{
-	if (iter->shown)
-		bpf_local_storage_map(iter->map)->type->iter_put(iter->shown);
-	iter->shown = NULL;
+	return iter->shown;
 }
 
 /*
@@ -112,8 +117,7 @@ static struct bpf_local_storage_elem *iter_find(struct selem_iter *iter)
 
 		if (!selem)
 			continue;
-		iter->shown = iter_get(iter, storage);
-		if (iter->shown)
+		if (iter_get(iter, storage))
 			return selem;
 		iter->done = storage;
 	}

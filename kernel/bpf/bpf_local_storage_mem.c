@@ -36,8 +36,9 @@ static bool interrupted_unknown(void)
 }
 
 /*
- * Has kmalloc_nolock() anything to give in this context, on this CPU? Where it has not, it never
- * will; where it has, no memory is a memory cgroup's limit, or bad luck.
+ * Has kmalloc_nolock() anything to give in this context, on this CPU? Where it has not, but for
+ * slabs that are debugged, it never will; where it has, no memory is a memory cgroup's limit, or
+ * bad luck.
  */
 static bool kmalloc_nolock_works(void)
 {

@@ -50,7 +50,7 @@ static bool task_may_create(void *owner)
 	return refcount_read(&task->usage);
 }
 
-static notrace void *task_iter_get(void *owner)
+static notrace void *task_iter_get(void *owner, void **pin)
 {
 	struct task_struct *task = owner;
 
@@ -70,7 +70,7 @@ static notrace void *task_iter_get(void *owner)
 	return refcount_inc_not_zero(&task->usage) ? task : NULL;
 }
 
-static void task_iter_put(void *shown)
+static void task_iter_put(void *shown, void *pin)
 {
 	put_task_struct(shown);
 }

@@ -57,37 +57,26 @@ static void bpf_sk_storage_put(void *owner)
 /*
  * A socket ends with its last reference. One that is being cloned has none yet. A kernel's socket
  * keeps only the memory of its namespace, and has to end before that is taken apart: who holds it
- * for longer holds the namespace too.
+ * for longer holds the namespace too. Which one that is may change: there are sockets that the
+ * kernel has for all namespaces together, and that are of one at a time.
  */
-static notrace void *bpf_sk_storage_iter_get(void *owner)
+static notrace void *bpf_sk_storage_iter_get(void *owner, void **pin)
 {
 	struct sock *sk = owner;
-	struct net *net;
 
 	/* Not the socket first: to drop what may be its last reference is nothing to do in here. */
-	if (!refcount_read(&sk->sk_refcnt))
-		return NULL;
+	if (refcount_read(&sk->sk_refcnt))
+		*pin = maybe_get_net(sock_net(sk));
 
-	net = maybe_get_net(sock_net(sk));
-	if (!net)
-		return NULL;
-	if (refcount_inc_not_zero(&sk->sk_refcnt))
-		return sk;
-
-	/* At most it queues a work item. A program attached to that cannot end this socket. */
-	put_net(net);
-
-	return NULL;
+	return *pin && refcount_inc_not_zero(&sk->sk_refcnt) ? sk : NULL;
 }
 
-static void bpf_sk_storage_iter_put(void *shown)
+static void bpf_sk_storage_iter_put(void *shown, void *pin)
 {
-	struct sock *sk = shown;
-	struct net *net = sock_net(sk);
-
 	/* In this order: the socket's end may need what its namespace has. */
-	sock_put(sk);
-	put_net(net);
+	if (shown)
+		sock_put(shown);
+	put_net(pin);
 }
 
 /* Values count as option memory, with the limit that sock_kmalloc() has. */

@@ -6,6 +6,7 @@
  * BLS_SECONDS: how long each race runs.
  */
 #define _GNU_SOURCE
+#include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/stat.h>
@@ -99,6 +100,7 @@ static bool load(void)
 	}
 	bpf_program__set_autoload(skel->progs.kptr_plain, true);
 	bpf_program__set_autoload(skel->progs.kptr_write, true);
+	bpf_program__set_autoload(skel->progs.sender, true);
 
 	return ASSERT_OK(local_storage_iter__load(skel), "load");
 }
@@ -783,6 +785,52 @@ out:
 		rmdir(dir);
 }
 
+/*
+ * The sockets with which the kernel answers pings are of one network namespace, but for the time of
+ * a packet of another's. An iterator that is shown one holds a namespace: it has to let go of that
+ * one, or the namespace outlives its last user, or goes before.
+ */
+static void test_netns(void)
+{
+	struct bpf_link *made = NULL, *shown = NULL;
+	int fd, i, err = 0, iterations = 0;
+	time_t end;
+	FILE *ping;
+	char c;
+
+	SYS(none, "ip netns add ls_iter");
+	/* The other end of this goes with the namespace. */
+	SYS(out, "ip link add ls_iter0 type veth peer name ls_iter1 netns ls_iter");
+	SYS(out, "ip -n ls_iter link set lo up");
+	made = bpf_program__attach(skel->progs.sender);
+	shown = attach(skel->progs.kptr_plain, bpf_map__fd(skel->maps.kptr_map));
+	if (!ASSERT_OK_PTR(made, "attach") || !ASSERT_OK_PTR(shown, "attach iterator"))
+		goto out;
+
+	ping = popen("ip netns exec ls_iter ping -q -f -w 3 127.0.0.1 > /dev/null", "r");
+	if (!ASSERT_OK_PTR(ping, "ping"))
+		goto out;
+	for (end = time(NULL) + 4; !err && time(NULL) < end; iterations++) {
+		fd = bpf_iter_create(bpf_link__fd(shown));
+		err = fd < 0 || read(fd, &c, 1);
+		close(fd);
+	}
+	ASSERT_OK(err, "read");
+	ASSERT_OK(pclose(ping), "answers");
+	ASSERT_GT(iterations, 0, "iterations");
+	ASSERT_NEQ(if_nametoindex("ls_iter0"), 0, "the namespace is there");
+	SYS(out, "ip netns del ls_iter");
+	for (i = 0; i < 1000 && if_nametoindex("ls_iter0"); i++)
+		usleep(20000);
+	ASSERT_EQ(if_nametoindex("ls_iter0"), 0, "the namespace is gone");
+	goto none;
+out:
+	system("ip netns del ls_iter");
+none:
+	bpf_link__destroy(shown);
+	bpf_link__destroy(made);
+}
+
 void test_local_storage_iter(void)
 {
 	static const struct {
@@ -818,6 +866,11 @@ void test_local_storage_iter(void)
 			end_all(kind);
 			local_storage_iter__destroy(skel);
 		}
+	}
+	if (test__start_subtest("netns")) {
+		if (load())
+			test_netns();
+		local_storage_iter__destroy(skel);
 	}
 	cleanup_cgroup_environment();
 }

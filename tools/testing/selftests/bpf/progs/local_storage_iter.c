@@ -165,6 +165,15 @@ int kptr_write(struct kptr_ctx *ctx)
 	return 0;
 }
 
+/* A value for each socket that sends by IP: the kernel's own, with which it answers, too. */
+SEC("?fentry/ip_append_data")
+int BPF_PROG(sender, struct sock *sk)
+{
+	bpf_sk_storage_get(&kptr_map, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	return 0;
+}
+
 /* A value for each task in the making, of which some will not be made. */
 SEC("lsm/task_alloc")
 int BPF_PROG(task_alloc, struct task_struct *task, unsigned long clone_flags)
