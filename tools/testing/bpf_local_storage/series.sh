@@ -86,8 +86,8 @@ figures() {
 		*)		echo "${line//@VERSION@/$version}" ;;
 		esac
 	done < "$HERE/series/00-cover.txt")"
-"${git[@]}" format-patch -q --subject-prefix="PATCH bpf-next" -B --no-renames --cover-letter --cover-from-description=subject \
-	-o "$new" base
+"${git[@]}" format-patch -q -B --no-renames --subject-prefix="PATCH bpf-next" --cover-letter \
+	--cover-from-description=subject -o "$new" base
 # git am takes every *.patch, of which the letter is none.
 mv "$new"/0000-cover-letter.patch "$new/0000-cover-letter.txt"
 rm -rf "$OUT/series" "$work"
