@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How long each task was off the CPU, kept in the task's local storage: no key to choose, no size to
- * guess, and a task that exits takes its figures with it.
+ * How long each task was off the CPU, kept in the task's local storage: no key to choose, no size
+ * to guess, and a task that exits takes its figures with it.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

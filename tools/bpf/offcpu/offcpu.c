@@ -26,8 +26,8 @@ static int by_time(const void *a, const void *b)
 /* Fills tasks[] from the map. Returns how many there are, or -1. */
 static int read_tasks(const struct offcpu_bpf *skel)
 {
-	union bpf_iter_link_info linfo = { .map.map_fd = bpf_map__fd(skel->maps.times) };
 	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
+	union bpf_iter_link_info linfo = { .map.map_fd = bpf_map__fd(skel->maps.times) };
 	struct bpf_link *link;
 	size_t size = 0;
 	ssize_t n = -1;

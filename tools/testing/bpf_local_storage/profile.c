@@ -7,8 +7,7 @@
  * line for each block, its address and how many instructions it ran; it is not there before. One
  * CPU only.
  */
-#include <inttypes.h>
-#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,13 +34,13 @@ int qemu_plugin_version = 3;
 /* One for each translation: code that is translated anew has another. */
 struct block {
 	struct block *next;
-	uint64_t address;
-	uint64_t insns;
-	uint64_t runs;
+	unsigned long long address;
+	unsigned long long insns;
+	unsigned long long runs;
 };
 
 static struct block *blocks;
-static uint64_t mark, skip, count, passed;
+static unsigned long long mark, skip, count, passed;
 static const char *out;
 
 static void write_counts(void)
@@ -50,10 +49,10 @@ static void write_counts(void)
 	struct block *b;
 
 	if (f)
-		fprintf(f, "%" PRIu64 "\n", count);
+		fprintf(f, "%llu\n", count);
 	for (b = blocks; f && b; b = b->next) {
 		if (b->runs)
-			fprintf(f, "%" PRIx64 " %" PRIu64 "\n", b->address, b->runs * b->insns);
+			fprintf(f, "%llx %llu\n", b->address, b->runs * b->insns);
 	}
 	if (!f || fclose(f))
 		perror(out);

@@ -16,7 +16,7 @@ enum ls_cmd {
 
 #define LS_RACE_TURNS	1000
 
-/* ioctl()'s error (EXFULL) when the program ran and its helper said 0: ENOTTY is that it did not. */
+/* ioctl()'s error, EXFULL, if the program ran and its helper said 0: ENOTTY is that none ran. */
 #define LS_OK		54
 
 /* What progs/local_storage_nmi.c did in one kind of place. */
