@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # Runs in the guest: one round of bench, a few seconds each measurement.
-cd "${TESTS:-/tests}/tools/testing/selftests/bpf" || exit 1
+cd /tests/tools/testing/selftests/bpf || exit 1
 ulimit -n 8192
 echo "@cpu $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2)"
 echo "@kernel $(uname -r)"
@@ -40,7 +40,7 @@ for n in 1 2; do
 done
 [ "$(nproc)" = 1 ] || run $COST_TIME -p 2 -a --op churn local-storage-cost
 # What our own tests measure by the clock.
-if [ "$(nproc)" != 1 ] && [ -z "$TESTS" ]; then
+if [ "$(nproc)" != 1 ]; then
 	echo "=== tests"
 	timeout -k 5 "$LIMIT" ./test_progs -v -a local_storage_cost \
 		-a local_storage_mem_usage/slab < /dev/null | grep measured: || echo "@failed"
