@@ -82,7 +82,7 @@ def main():
         print(f'{what:44}' + ''.join(
             ('-' if f.get(what) is None else str(f[what])).rjust(20) for f in both))
     for kernel in kernels:
-        for line in (lines(f'{out}/vm/soak-{kernel}/complaints') or ['?'])[:8]:
+        for line in (lines(f'{out}/vm/soak-{kernel}/complaints') or [])[:8]:
             print(f'    {kernel}: {line[:100]}')
 
     for unit, status in sorted(units[-1].items(), key=str):
