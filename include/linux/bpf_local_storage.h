@@ -50,7 +50,7 @@ struct bpf_local_storage;
  * @uncharge: the reverse of @charge; notrace
  * @iter_get: keep the owner alive while a program is shown it; inside the gate, so notrace. Returns
  *	what programs know as the owner, or NULL if the owner is on its way out, or may still come
- *	to nothing. @pin may get what is held besides, in this case too
+ *	to nothing. @pin, NULL before, may get what is held besides, in this case too
  * @iter_put: undo @iter_get, given what that returned and pinned, outside the gate; may sleep if an
  *	owner was returned
  * @slots: the slot numbers that maps of this type use

@@ -64,7 +64,12 @@ static notrace void *bpf_sk_storage_iter_get(void *owner, void **pin)
 {
 	struct sock *sk = owner;
 
-	/* Not the socket first: to drop what may be its last reference is nothing to do in here. */
+	/*
+	 * Not the socket first: to drop what may be its last reference is nothing to do in here.
+	 * A namespace that is a packet's was not taken apart yet, and its memory is freed a grace
+	 * period after its devices went, through which packets come: so not before this RCU
+	 * reader, which the iterator is, has left.
+	 */
 	if (refcount_read(&sk->sk_refcnt))
 		*pin = maybe_get_net(sock_net(sk));
 

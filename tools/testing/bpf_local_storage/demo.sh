@@ -29,4 +29,3 @@ done
 END
 say "booting ours on $("$HERE/vm.sh" ours probe)"
 "$HERE/vm.sh" ours demo 120
-[[ $(cat "$dir/status") == 0 ]] || die "offcpu failed: see $dir/output"
