@@ -5,9 +5,11 @@
 # our own tests on both: what they measure, and what stock fails.
 . "$(dirname "$0")/lib.sh"
 check_vars
-need_disk "$OUT" 12
+need_disk "$OUT" 14
 STOCK=1 DEBUG='' "$HERE/kernel.sh" vm
 STOCK='' DEBUG='' "$HERE/kernel.sh" vm
+STOCK=1 DEBUG='' "$HERE/kernel.sh" uml
+STOCK='' DEBUG='' "$HERE/kernel.sh" uml
 "$HERE/selftests.sh" stock stock ours
 
 # profile KERNEL CASE NR FUNCTION BENCHMARK: counts instructions while FUNCTION is called NR times
@@ -22,14 +24,17 @@ profile() {
 	}
 }
 
-rounds bench stock ours
+rounds bench {stock,ours}{,-uml}
 all='SECONDS_EACH=2 BATCHES="16 32 64" ORDERS="seq int" MAPS="1 10 16 17 24 32 100 1000"'
 all+=' COST_TIME="-w1 -d2" COST_MAPS="1 16 17 1000"'
+native='NATIVE=1 TESTS=/linux COST_TIME="-w1 -d1" COST_MAPS="1 16 17 24 32 100 1000"'
 few='SECONDS_EACH=1 BATCHES=32 ORDERS=seq MAPS="1 16 17 24 32 100 1000"'
 few+=' COST_TIME="-w1 -d1" COST_MAPS="1 16 17 24 32 100 1000"'
 for round in $(seq "$ROUNDS"); do
 	round bench rate-stock-"$round" "$all"
 	round bench rate-ours-"$round" "$all"
+	round bench native-stock-"$round" "$native"
+	round bench native-ours-"$round" "$native"
 done
 # The emulator can count instructions: figures that repeat to within a percent, but slow to get.
 # A hypervisor cannot, and there the clock is good.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # Runs in the guest: one round of bench, a few seconds each measurement.
-cd /tests/tools/testing/selftests/bpf || exit 1
+cd "${TESTS:-/tests}/tools/testing/selftests/bpf" || exit 1
 ulimit -n 8192
 echo "@cpu $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2)"
 echo "@kernel $(uname -r)"
@@ -13,6 +13,16 @@ run() {
 }
 if [ -n "$PROFILE" ]; then
 	run -w1 -d3 -p 1 $PROFILE
+	echo "=== end"
+	exit
+fi
+if [ -n "$NATIVE" ]; then
+	# User-mode Linux gives programs no task. The maps' values are charged to the socket.
+	echo 1000000 > /proc/sys/net/core/optmem_max
+	run $COST_TIME -p 1 --op lookup-socket --empty local-storage-cost
+	for n in $COST_MAPS; do
+		run $COST_TIME -p 1 --op lookup-socket --owner-maps $n local-storage-cost
+	done
 	echo "=== end"
 	exit
 fi

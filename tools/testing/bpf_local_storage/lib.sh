@@ -112,14 +112,16 @@ stock_source() {
 # rounds SET KERNEL...: what round() keeps in out/SET is of these kernels and programs, or is
 # removed. Sets accel.
 rounds() {
-	local set=$1 id
+	local set=$1 kernel id
 	shift
 	accel=$("$HERE/vm.sh" "$1" probe)
 	say "accelerator: $accel"
 	lock "$OUT/$set.lock"
 	id=$(echo "$accel"; cat "$HERE"/{"$set".sh,job-"$set".sh,guest-init,vm.sh,profile.c} \
 		"$OUT/selftests/.done" \
-		$(printf "$OUT/build/%s/arch/x86/boot/bzImage\n" "$@") | sha256sum)
+		$(for kernel; do
+			ls "$OUT/build/$kernel"/{linux,arch/x86/boot/bzImage} 2> /dev/null
+		done) | sha256sum)
 	[[ $(cat "$OUT/$set/id" 2> /dev/null) != "$id" ]] || return 0
 	rm -rf "$OUT/$set" "$OUT/vm/$set"
 	mkdir -p "$OUT/$set"
@@ -127,15 +129,16 @@ rounds() {
 }
 
 # round SET MODE-KERNEL-ROUND WHAT: a boot that does every measurement of job-SET.sh once, with the
-# variables WHAT. A round that is done is kept.
+# variables WHAT; of user-mode Linux, if MODE is native. A round that is done is kept.
 round() {
-	local kernel=${2%-*} dir=$OUT/vm/$1
+	local kernel=${2%-*} dir=$OUT/vm/$1 vm=vm
+	[[ $2 != native-* ]] || vm=uml
 	[[ ! -d $OUT/$1/$2 ]] || { say "round $2: kept"; return; }
 	rm -rf "$dir"
 	mkdir -p "$dir"
 	{ echo "LIMIT=200 $3"; cat "$HERE/job-$1.sh"; } > "$dir/job"
 	say "round $2"
-	SHOW='^=== [^e]|^Summary|measured: ' "$HERE/vm.sh" "${kernel#*-}" "$1" 2400
+	SHOW='^=== [^e]|^Summary|measured: ' "$HERE/$vm.sh" "${kernel#*-}" "$1" 2400
 	check_log "$dir/console.log" > "$dir/complaints"
 	[[ ! -s $dir/complaints ]] || say "the kernel complained: $(head -1 "$dir/complaints")"
 	mv "$dir" "$OUT/$1/$2"

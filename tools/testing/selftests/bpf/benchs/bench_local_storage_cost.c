@@ -25,7 +25,7 @@ enum {
 };
 
 static const struct argp_option opts[] = {
-	{ "op", ARG_OP, "OP", 0, "lookup, lookup-const, lookup-named or churn" },
+	{ "op", ARG_OP, "OP", 0, "lookup, lookup-const, lookup-named, lookup-socket or churn" },
 	{ "owner-maps", ARG_MAPS, "N", 0, "How many maps the owner has values of" },
 	{ "empty", ARG_EMPTY, NULL, 0, "Everything but the operation" },
 	{},
@@ -75,18 +75,26 @@ static struct bpf_program *program(void)
 		return skel->progs.lookup_const;
 	if (!strcmp(op, "lookup-named"))
 		return skel->progs.lookup_named;
+	if (!strcmp(op, "lookup-socket"))
+		return skel->progs.lookup_socket;
 	if (!strcmp(op, "churn"))
 		return skel->progs.churn;
 
-	fprintf(stderr, "op %s: lookup, lookup-const, lookup-named or churn\n", op);
+	fprintf(stderr, "op %s: lookup, lookup-const, lookup-named, lookup-socket or churn\n", op);
 	exit(1);
+}
+
+static bool socket_op(void)
+{
+	return program() == skel->progs.lookup_socket;
 }
 
 static void setup(void)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, copts, .map_flags = BPF_F_NO_PREALLOC);
 	bool named = !strcmp(op, "lookup-named");
-	struct bpf_map *inner;
+	struct bpf_map *maps, *inner;
+	struct bpf_program *prog;
 	int i, fd;
 
 	setup_libbpf();
@@ -98,20 +106,24 @@ static void setup(void)
 	skel->rodata->nr_maps = nr_maps;
 	skel->rodata->empty = empty;
 	bpf_map__set_autocreate(skel->maps.named, named);
-	bpf_program__set_autoload(skel->progs.lookup_named, named);
-	inner = bpf_map__inner_map(skel->maps.maps);
+	bpf_map__set_autocreate(skel->maps.maps, !socket_op());
+	bpf_map__set_autocreate(skel->maps.socket_maps, socket_op());
+	maps = socket_op() ? skel->maps.socket_maps : skel->maps.maps;
+	inner = bpf_map__inner_map(maps);
+	bpf_object__for_each_program(prog, skel->obj)
+		bpf_program__set_autoload(prog, prog == program() ||
+					  (prog == skel->progs.fill && !socket_op()));
 	copts.btf_key_type_id = bpf_map__btf_key_type_id(inner);
 	copts.btf_value_type_id = bpf_map__btf_value_type_id(inner);
 	if (bench_local_storage_cost__load(skel)) {
 		fprintf(stderr, "cannot load the program\n");
 		exit(1);
 	}
-	program();
 
 	copts.btf_fd = bpf_object__btf_fd(skel->obj);
 	for (i = 0; i < nr_maps; i++) {
-		fd = bpf_map_create(BPF_MAP_TYPE_TASK_STORAGE, NULL, sizeof(int), 64, 0, &copts);
-		if (fd < 0 || bpf_map_update_elem(bpf_map__fd(skel->maps.maps), &i, &fd, 0)) {
+		fd = bpf_map_create(bpf_map__type(inner), NULL, sizeof(int), 64, 0, &copts);
+		if (fd < 0 || bpf_map_update_elem(bpf_map__fd(maps), &i, &fd, 0)) {
 			fprintf(stderr, "cannot create map %d\n", i);
 			exit(1);
 		}
@@ -130,10 +142,27 @@ static void run(struct bpf_program *prog, __u32 id)
 	}
 }
 
+/* Until the benchmark ends. */
+static void run_socket(__u32 id)
+{
+	static char packet[64];
+	struct __sk_buff skb = { .mark = id };
+
+	LIBBPF_OPTS(bpf_test_run_opts, topts, .ctx_in = &skb, .ctx_size_in = sizeof(skb),
+		    .data_in = packet, .data_size_in = sizeof(packet), .repeat = INT_MAX);
+
+	bpf_prog_test_run_opts(bpf_program__fd(program()), &topts);
+	fprintf(stderr, "cannot run the program\n");
+	exit(1);
+}
+
 static void *producer(void *input)
 {
 	struct bpf_program *prog = program();
 	__u32 id = (long)input;
+
+	if (socket_op())
+		run_socket(id);
 
 	/* Churn ends, each time, by deleting the last map's value. */
 	while (skel->bss->res[id].next < nr_maps)

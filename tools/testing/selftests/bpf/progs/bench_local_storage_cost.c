@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What single operations cost, on the storage of the task that runs the program. */
+/*
+ * What single operations cost, on the storage of the task that runs the program; or of a socket,
+ * for kernels that give programs no task.
+ */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 
@@ -8,18 +11,22 @@
 
 char _license[] SEC("license") = "GPL";
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1000);
-	__type(key, int);
-	__type(value, int);
-	__array(values, struct {
-		__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-		__uint(map_flags, BPF_F_NO_PREALLOC);
-		__type(key, int);
-		__type(value, __u8[64]);
-	});
-} maps SEC(".maps");
+#define MAPS_OF(_type, _name)				\
+struct {						\
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);	\
+	__uint(max_entries, 1000);			\
+	__type(key, int);				\
+	__type(value, int);				\
+	__array(values, struct {			\
+		__uint(type, _type);			\
+		__uint(map_flags, BPF_F_NO_PREALLOC);	\
+		__type(key, int);			\
+		__type(value, __u8[64]);		\
+	});						\
+} _name SEC(".maps")
+
+MAPS_OF(BPF_MAP_TYPE_TASK_STORAGE, maps);
+MAPS_OF(BPF_MAP_TYPE_SK_STORAGE, socket_maps);
 
 /* Only there for who looks it up: it takes a slot. */
 struct {
@@ -30,7 +37,10 @@ struct {
 } named SEC(".maps");
 
 const volatile __u32 nr_maps = 1;
-/* Everything but the operation, to be subtracted. */
+/*
+ * Everything but the operation, to be subtracted; of a socket's also the call, which takes the
+ * interpreter longer than the lookup: the helper is given flags that there are not.
+ */
 const volatile bool empty;
 
 /* A line of its own for each producer. */
@@ -49,23 +59,30 @@ struct args {
 };
 
 /* Plain loops: the interpreter has neither callbacks nor kfuncs. */
-static __always_inline int lookups(struct args *args, __u64 flags)
+static __always_inline int lookups(__u32 producer, bool of_task, struct bpf_sock *sk, __u64 flags)
 {
-	__u32 producer = args->producer % MAX_PRODUCERS;
 	long errors = 0;
 	int i;
 
+	producer %= MAX_PRODUCERS;
+
 	for (i = 0; i < OPS; i++) {
 		__u32 key = res[producer].next++ % nr_maps;
-		void *map = bpf_map_lookup_elem(&maps, &key);
+		void *map = of_task ? bpf_map_lookup_elem(&maps, &key) :
+				      bpf_map_lookup_elem(&socket_maps, &key);
 
 		if (!map)
 			return 1;
-		if (empty)
+		if (empty && of_task)
 			continue;
-		errors += !bpf_task_storage_get(map, bpf_get_current_task_btf(), NULL, flags);
+		if (of_task)
+			errors += !bpf_task_storage_get(map, bpf_get_current_task_btf(), NULL,
+							flags);
+		else
+			errors += !bpf_sk_storage_get(map, sk, NULL, empty ? ~0ULL : flags);
 	}
-	res[producer].errors += errors;
+	if (!empty)
+		res[producer].errors += errors;
 	res[producer].ops += OPS;
 
 	return 0;
@@ -75,19 +92,32 @@ static __always_inline int lookups(struct args *args, __u64 flags)
 SEC("syscall")
 int fill(struct args *args)
 {
-	return lookups(args, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	return lookups(args->producer, true, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 }
 
 SEC("syscall")
 int lookup_flags(struct args *args)
 {
-	return lookups(args, no_flags);
+	return lookups(args->producer, true, NULL, no_flags);
 }
 
 SEC("syscall")
 int lookup_const(struct args *args)
 {
-	return lookups(args, 0);
+	return lookups(args->producer, true, NULL, 0);
+}
+
+/* The socket is the run's own. The first rounds fill. */
+SEC("tc")
+int lookup_socket(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	sk = sk ? bpf_sk_fullsock(sk) : NULL;
+	if (!sk)
+		return 1;
+
+	return lookups(skb->mark, false, sk, BPF_LOCAL_STORAGE_GET_F_CREATE);
 }
 
 /* With a map that the verifier knows, there is nothing else in the loop. */
