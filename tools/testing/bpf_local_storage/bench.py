@@ -50,7 +50,7 @@ def errs(values):
 
 
 def label(name):
-    if name == SCALING:
+    if name.endswith(SCALING):
         return name, 'x'
     if name.startswith(MARK):
         return name.removeprefix(MARK), ''
@@ -71,6 +71,8 @@ COSTS = [(f'lookup, {n} maps, {how}', f'op {op} owner-maps {n} {C}', f'op lookup
          for n in (1, 16, 17, 24, 32, 100, 1000)]
 COSTS += [(f'lookup, {n} maps, on a socket', f'op lookup-socket owner-maps {n} {C}',
            f'op lookup-socket empty {C}') for n in (1, 16, 17, 24, 32, 100, 1000)]
+COSTS += [('create + delete, on a socket', f'-a op churn-socket no-clock {C}',
+           f'-a op churn-socket empty no-clock {C}')]
 COSTS += [('lookup, a map that is named', f'op lookup-named {C}', f'op lookup-named empty {C}')]
 COSTS += [(f'{what}, {which}', f'op churn owner-maps {n} {C}{part}', f'op churn empty {C}{part}')
           for n, which in ((1, "an owner's only value"), (2, 'one of two values'))
@@ -85,15 +87,17 @@ def costs(data):
         if key in raw:
             less = raw.get(loop, ([],))[0]
             res[row] = [x - statistics.median(less) for x in raw[key][0] if less], raw[key][1]
-    one, two = (raw.get(f'{k} {C}', ([], [])) for k in ('op churn owner-maps 1', '-p 2 -a op churn'))
-    if one[0] and two[0]:
-        res[SCALING] = [2 * a / b for a, b in zip(one[0], two[0])], two[1]
+    for what, op in (('create + delete', 'churn'), ('create + delete on sockets', 'churn-socket'),
+                     ('the loop alone', 'churn empty'), ('the loop alone', 'churn-socket empty')):
+        one, two = (raw.get(f'{cpus}-a op {op} no-clock {C}', ([], [])) for cpus in ('', '-p 2 '))
+        if one[0] and two[0]:
+            res[what + SCALING] = [2 * a / b for a, b in zip(one[0], two[0])], two[1]
     res |= {k: data.pop(k) for k in list(data) if k.startswith(MARK)}
 
     return res
 
 
-SCALING = 'create + delete, 2 CPUs over 1'
+SCALING = ', 2 CPUs over 1'
 
 
 def table(lines, rows, title, stock, ours):

@@ -51,6 +51,9 @@ if [[ $accel == tcg ]]; then
 			"--op churn --owner-maps 2 local-storage-cost"
 		profile $kernel socket 100000 sk_alloc \
 			"local-storage-create --storage-type socket --batch-size 32"
+		# What two CPUs make each other do is part of this.
+		ICOUNT='' SMP=2 profile $kernel task 3000 bpf_task_storage_free \
+			"local-storage-create --storage-type task --batch-size 32"
 	done
 fi
 unset ICOUNT SMP PLUGIN

@@ -11,6 +11,13 @@ run() {
 	timeout -k 5 "$LIMIT" ./bench "$@" < /dev/null 2>&1 ||
 		echo "@failed $?"
 }
+# What two CPUs do over what one does; and what they do of the loop alone, which shares nothing.
+scaling() {
+	for cpus in 1 2; do
+		run $COST_TIME -p $cpus -a --op "$1" --no-clock local-storage-cost
+		run $COST_TIME -p $cpus -a --op "$1" --empty --no-clock local-storage-cost
+	done
+}
 if [ -n "$PROFILE" ]; then
 	run -w1 -d3 -p 1 $PROFILE
 	echo "=== end"
@@ -23,6 +30,7 @@ if [ -n "$NATIVE" ]; then
 	for n in $COST_MAPS; do
 		run $COST_TIME -p 1 --op lookup-socket --owner-maps $n local-storage-cost
 	done
+	scaling churn-socket
 	echo "=== end"
 	exit
 fi
@@ -48,7 +56,7 @@ done
 for n in 1 2; do
 	run $COST_TIME -p 1 --op churn --owner-maps $n local-storage-cost
 done
-[ "$(nproc)" = 1 ] || run $COST_TIME -p 2 -a --op churn local-storage-cost
+[ "$(nproc)" = 1 ] || scaling churn
 # What our own tests measure by the clock.
 if [ "$(nproc)" != 1 ]; then
 	echo "=== tests"

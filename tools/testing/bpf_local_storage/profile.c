@@ -4,8 +4,7 @@
  * -plugin file=profile.so,mark=ADDRESS,skip=N,count=N,out=FILE: after N times without counting.
  *
  * Every block of guest code counts how often it runs. When the count is full, FILE gets it, and a
- * line for each block, its address and how many instructions it ran; it is not there before. One
- * CPU only.
+ * line for each block, its address and how many instructions it ran; it is not there before.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -31,12 +30,14 @@ void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb,
 
 int qemu_plugin_version = 3;
 
+#define MAX_CPUS	2
+
 /* One for each translation: code that is translated anew has another. */
 struct block {
 	struct block *next;
 	unsigned long long address;
 	unsigned long long insns;
-	unsigned long long runs;
+	unsigned long long runs[MAX_CPUS];
 };
 
 static struct block *blocks;
@@ -51,8 +52,13 @@ static void write_counts(void)
 	if (f)
 		fprintf(f, "%llu\n", count);
 	for (b = blocks; f && b; b = b->next) {
-		if (b->runs)
-			fprintf(f, "%llx %llu\n", b->address, b->runs * b->insns);
+		unsigned long long runs = 0;
+		int cpu;
+
+		for (cpu = 0; cpu < MAX_CPUS; cpu++)
+			runs += b->runs[cpu];
+		if (runs)
+			fprintf(f, "%llx %llu\n", b->address, runs * b->insns);
 	}
 	if (!f || fclose(f))
 		perror(out);
@@ -62,10 +68,13 @@ static void block_runs(unsigned int cpu, void *data)
 {
 	struct block *b = data;
 
-	if (b->address == mark && ++passed == skip + count + 1)
+	if (cpu >= MAX_CPUS)
+		abort();
+	if (b->address == mark &&
+	    __atomic_add_fetch(&passed, 1, __ATOMIC_RELAXED) == skip + count + 1)
 		write_counts();
 	if (passed > skip && passed <= skip + count)
-		b->runs++;
+		b->runs[cpu]++;
 }
 
 static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)

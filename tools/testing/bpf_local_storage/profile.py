@@ -12,11 +12,13 @@ import subprocess
 import sys
 
 # What is shown as one. The lock's uncontended path is inlined, and counts where it is.
-CASES = {'only': 'task, only value', 'two': 'task, one of two', 'socket': 'socket and value'}
+CASES = {'only': 'task, only value', 'two': 'task, one of two', 'socket': 'socket and value',
+         'task': 'new task, 2 CPUs'}
 GROUPS = [(r'bpf_(local|task|cgrp|inode|sk)_storage',
            'local storage, with its locks'),
           (r'mm/slub|mm/slab', 'allocator: slabs'),
           (r'mm/page_alloc|mm/vmstat', 'allocator: pages'),
+          (r'^mm/|lib/maple_tree|arch/x86/mm', 'the rest of mm'),
           (r'arch/x86/lib/(memset|clear_page)', 'memset (each byte is an instruction)'),
           (r'kernel/bpf|net/bpf', 'the rest of BPF'),
           (r'kernel/rcu', 'RCU'),

@@ -9,11 +9,12 @@
 #include "testing_helpers.h"
 
 #define MAX_MAPS	1000
+#define OPS		"lookup, lookup-const, lookup-named, lookup-socket, churn or churn-socket"
 
 static struct bench_local_storage_cost *skel;
 static const char *op = "lookup";
 static __u32 nr_maps = 1;
-static bool empty;
+static bool empty, no_clock;
 static long errors;
 /* When the last measurement ended. */
 static unsigned long last_ns;
@@ -22,12 +23,14 @@ enum {
 	ARG_OP = 9100,
 	ARG_MAPS,
 	ARG_EMPTY,
+	ARG_NO_CLOCK,
 };
 
 static const struct argp_option opts[] = {
-	{ "op", ARG_OP, "OP", 0, "lookup, lookup-const, lookup-named, lookup-socket or churn" },
+	{ "op", ARG_OP, "OP", 0, OPS },
 	{ "owner-maps", ARG_MAPS, "N", 0, "How many maps the owner has values of" },
 	{ "empty", ARG_EMPTY, NULL, 0, "Everything but the operation" },
+	{ "no-clock", ARG_NO_CLOCK, NULL, 0, "Churn: do not measure creations alone" },
 	{},
 };
 
@@ -46,6 +49,9 @@ static error_t parse_arg(int key, char *arg, struct argp_state *state)
 		break;
 	case ARG_EMPTY:
 		empty = true;
+		break;
+	case ARG_NO_CLOCK:
+		no_clock = true;
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -79,14 +85,16 @@ static struct bpf_program *program(void)
 		return skel->progs.lookup_socket;
 	if (!strcmp(op, "churn"))
 		return skel->progs.churn;
+	if (!strcmp(op, "churn-socket"))
+		return skel->progs.churn_socket;
 
-	fprintf(stderr, "op %s: lookup, lookup-const, lookup-named, lookup-socket or churn\n", op);
+	fprintf(stderr, "op %s: " OPS "\n", op);
 	exit(1);
 }
 
 static bool socket_op(void)
 {
-	return program() == skel->progs.lookup_socket;
+	return bpf_program__type(program()) == BPF_PROG_TYPE_SCHED_CLS;
 }
 
 static void setup(void)
@@ -105,6 +113,7 @@ static void setup(void)
 	}
 	skel->rodata->nr_maps = nr_maps;
 	skel->rodata->empty = empty;
+	skel->rodata->clock = !no_clock;
 	bpf_map__set_autocreate(skel->maps.named, named);
 	bpf_map__set_autocreate(skel->maps.maps, !socket_op());
 	bpf_map__set_autocreate(skel->maps.socket_maps, socket_op());
@@ -135,25 +144,21 @@ static void setup(void)
 static void run(struct bpf_program *prog, __u32 id)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, topts, .ctx_in = &id, .ctx_size_in = sizeof(id));
+	static char packet[64];
+	struct __sk_buff skb = { .mark = id };
 
+	if (socket_op()) {
+		topts.ctx_in = &skb;
+		topts.ctx_size_in = sizeof(skb);
+		topts.data_in = packet;
+		topts.data_size_in = sizeof(packet);
+		/* All of it with one socket, and inside one RCU read section: values pile up. */
+		topts.repeat = prog == skel->progs.churn_socket ? 100 : INT_MAX;
+	}
 	if (bpf_prog_test_run_opts(bpf_program__fd(prog), &topts) || topts.retval) {
 		fprintf(stderr, "cannot run the program\n");
 		exit(1);
 	}
-}
-
-/* Until the benchmark ends. */
-static void run_socket(__u32 id)
-{
-	static char packet[64];
-	struct __sk_buff skb = { .mark = id };
-
-	LIBBPF_OPTS(bpf_test_run_opts, topts, .ctx_in = &skb, .ctx_size_in = sizeof(skb),
-		    .data_in = packet, .data_size_in = sizeof(packet), .repeat = INT_MAX);
-
-	bpf_prog_test_run_opts(bpf_program__fd(program()), &topts);
-	fprintf(stderr, "cannot run the program\n");
-	exit(1);
 }
 
 static void *producer(void *input)
@@ -161,11 +166,8 @@ static void *producer(void *input)
 	struct bpf_program *prog = program();
 	__u32 id = (long)input;
 
-	if (socket_op())
-		run_socket(id);
-
 	/* Churn ends, each time, by deleting the last map's value. */
-	while (skel->bss->res[id].next < nr_maps)
+	while (!socket_op() && skel->bss->res[id].next < nr_maps)
 		run(skel->progs.fill, id);
 
 	while (true)

@@ -42,6 +42,8 @@ const volatile __u32 nr_maps = 1;
  * interpreter longer than the lookup: the helper is given flags that there are not.
  */
 const volatile bool empty;
+/* Churn reads the clock, for which an emulator may have a lock, to tell creations apart. */
+const volatile bool clock = true;
 
 /* A line of its own for each producer. */
 struct {
@@ -58,6 +60,17 @@ struct args {
 	__u32 producer;
 };
 
+static __always_inline void *lookup_map(bool of_task, __u32 key)
+{
+	return of_task ? bpf_map_lookup_elem(&maps, &key) : bpf_map_lookup_elem(&socket_maps, &key);
+}
+
+static __always_inline void *get(void *map, bool of_task, struct bpf_sock *sk, __u64 flags)
+{
+	return of_task ? bpf_task_storage_get(map, bpf_get_current_task_btf(), NULL, flags) :
+			 bpf_sk_storage_get(map, sk, NULL, flags);
+}
+
 /* Plain loops: the interpreter has neither callbacks nor kfuncs. */
 static __always_inline int lookups(__u32 producer, bool of_task, struct bpf_sock *sk, __u64 flags)
 {
@@ -65,24 +78,47 @@ static __always_inline int lookups(__u32 producer, bool of_task, struct bpf_sock
 	int i;
 
 	producer %= MAX_PRODUCERS;
-
 	for (i = 0; i < OPS; i++) {
-		__u32 key = res[producer].next++ % nr_maps;
-		void *map = of_task ? bpf_map_lookup_elem(&maps, &key) :
-				      bpf_map_lookup_elem(&socket_maps, &key);
+		void *map = lookup_map(of_task, res[producer].next++ % nr_maps);
 
 		if (!map)
 			return 1;
 		if (empty && of_task)
 			continue;
-		if (of_task)
-			errors += !bpf_task_storage_get(map, bpf_get_current_task_btf(), NULL,
-							flags);
-		else
-			errors += !bpf_sk_storage_get(map, sk, NULL, empty ? ~0ULL : flags);
+		errors += !get(map, of_task, sk, empty ? ~0ULL : flags);
 	}
 	if (!empty)
 		res[producer].errors += errors;
+	res[producer].ops += OPS;
+
+	return 0;
+}
+
+/* Creates and deletes the last map's value. */
+static __always_inline int churns(__u32 producer, bool of_task, struct bpf_sock *sk)
+{
+	__u64 begin, create_ns = 0;
+	void *map;
+	int i;
+
+	producer %= MAX_PRODUCERS;
+	map = lookup_map(of_task, nr_maps - 1);
+	if (!map)
+		return 1;
+
+	for (i = 0; i < OPS; i++) {
+		begin = clock ? bpf_ktime_get_ns() : 0;
+		if (!empty && !get(map, of_task, sk, BPF_LOCAL_STORAGE_GET_F_CREATE))
+			res[producer].errors++;
+		create_ns += clock ? bpf_ktime_get_ns() - begin : 0;
+		if (empty)
+			continue;
+		if (of_task)
+			bpf_task_storage_delete(map, bpf_get_current_task_btf());
+		else
+			bpf_sk_storage_delete(map, sk);
+	}
+	res[producer].create_ns += create_ns;
 	res[producer].ops += OPS;
 
 	return 0;
@@ -107,19 +143,6 @@ int lookup_const(struct args *args)
 	return lookups(args->producer, true, NULL, 0);
 }
 
-/* The socket is the run's own. The first rounds fill. */
-SEC("tc")
-int lookup_socket(struct __sk_buff *skb)
-{
-	struct bpf_sock *sk = skb->sk;
-
-	sk = sk ? bpf_sk_fullsock(sk) : NULL;
-	if (!sk)
-		return 1;
-
-	return lookups(skb->mark, false, sk, BPF_LOCAL_STORAGE_GET_F_CREATE);
-}
-
 /* With a map that the verifier knows, there is nothing else in the loop. */
 SEC("syscall")
 int lookup_named(struct args *args)
@@ -138,31 +161,32 @@ int lookup_named(struct args *args)
 	return 0;
 }
 
-/* Creates and deletes the last map's value. */
 SEC("syscall")
 int churn(struct args *args)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	__u32 producer = args->producer % MAX_PRODUCERS, key = nr_maps - 1;
-	__u64 begin, create_ns = 0;
-	void *map;
-	int i;
+	return churns(args->producer, true, NULL);
+}
 
-	map = bpf_map_lookup_elem(&maps, &key);
-	if (!map)
-		return 1;
+static __always_inline struct bpf_sock *full_socket(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
 
-	for (i = 0; i < OPS; i++) {
-		begin = bpf_ktime_get_ns();
-		if (!empty &&
-		    !bpf_task_storage_get(map, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE))
-			res[producer].errors++;
-		create_ns += bpf_ktime_get_ns() - begin;
-		if (!empty)
-			bpf_task_storage_delete(map, task);
-	}
-	res[producer].create_ns += create_ns;
-	res[producer].ops += OPS;
+	return sk ? bpf_sk_fullsock(sk) : NULL;
+}
 
-	return 0;
+/* The socket is the run's own. The first rounds fill. */
+SEC("tc")
+int lookup_socket(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = full_socket(skb);
+
+	return sk ? lookups(skb->mark, false, sk, BPF_LOCAL_STORAGE_GET_F_CREATE) : 1;
+}
+
+SEC("tc")
+int churn_socket(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = full_socket(skb);
+
+	return sk ? churns(skb->mark, false, sk) : 1;
 }
