@@ -71,8 +71,10 @@ done
 
 # 3. The letter, with what was measured last.
 version=$(make -s -C "$OUT/linux" kernelversion)
-[[ -n $DRAFT ]] || grep -q "Linux $version-" "$OUT/bench.txt" ||
-	die "$OUT/bench.txt is not of Linux $version: run make bench (or make series DRAFT=1)"
+for f in bench test; do
+	[[ -n $DRAFT ]] || grep -q "Linux $version[-,]" "$OUT/$f.txt" ||
+		die "$OUT/$f.txt is not of Linux $version: run make $f (or make series DRAFT=1)"
+done
 figures() {
 	[[ -s $OUT/$1.txt ]] || { echo "(Figures are missing: make $1 was not run.)"; return; }
 	# Not where things are on this machine.

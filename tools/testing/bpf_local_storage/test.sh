@@ -19,9 +19,12 @@ done
 "$HERE/lint.sh" quick || true
 "$HERE/kunit.sh" || true
 
+show() {
+	echo "Linux $(make -s -C "$OUT/linux" kernelversion), accelerator: $("$HERE/vm.sh" ours-debug probe)"
+	box "" "" env SHOWN_OUT="$OUT" python3 /bls/results.py /out stock-debug ours-debug
+}
 status=0
-tables test box "" "" env SHOWN_OUT="$OUT" python3 /bls/results.py /out stock-debug ours-debug ||
-	status=$?
+tables test show || status=$?
 # Ours is run anew by the next `make test`; only an interrupted one goes on.
 rm -f "$OUT"/vm/{tests,own,no-lsm}-ours-debug/id
 exit $status
