@@ -7,6 +7,7 @@
 
 #include <linux/bpf_local_storage.h>
 #include <linux/hash.h>
+#include <linux/irq_work.h>
 
 /* Where a lock is taken: which operation, and which of the two locks. */
 enum bpf_local_storage_site {
@@ -137,6 +138,8 @@ void bpf_selem_unlink_storage(struct bpf_local_storage *storage,
 
 /* bpf_local_storage_mem.c: where memory comes from and how it goes back */
 extern struct workqueue_struct *bpf_local_storage_wq;
+
+void bpf_local_storage_irq_work(struct irq_work *work);
 
 struct bpf_local_storage_elem *
 bpf_selem_alloc(struct bpf_local_storage_map *smap, void *owner, void *value, bool swap_uptrs,

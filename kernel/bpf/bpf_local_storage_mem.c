@@ -352,6 +352,22 @@ static int __init free_queues_init(void)
 core_initcall(free_queues_init);
 
 /**
+ * bpf_local_storage_irq_work() - have an irq_work run that nobody has queued
+ * @work: the irq_work
+ *
+ * Any context. A CPU that goes offline switches to its idle task after it has taken its last
+ * interrupt: what is queued there then never runs, so another CPU gets it.
+ */
+notrace void bpf_local_storage_irq_work(struct irq_work *work)
+{
+	/* Who is on a CPU that is not online stays there. No NMI comes there any more. */
+	if (likely(cpu_online(raw_smp_processor_id()) || in_nmi()))
+		irq_work_queue(work);
+	else
+		irq_work_queue_on(work, cpumask_first(cpu_online_mask));
+}
+
+/**
  * bpf_local_storage_free_after_gp() - free a thing once no program can hold it any more
  * @head: in the thing, which nobody can find from here on
  * @func: what frees it, in task context with migration disabled
@@ -374,7 +390,7 @@ noinline notrace void bpf_local_storage_free_after_gp(struct rcu_head *head, rcu
 	if (likely(!interrupted_unknown()))
 		free_queue_next(q);
 	else
-		irq_work_queue(&q->irq_work);
+		bpf_local_storage_irq_work(&q->irq_work);
 }
 
 /**

@@ -208,7 +208,7 @@ static void hand_over(struct rcu_head *head, rcu_callback_t retry)
 	head->func = retry;
 	/* A list that was not empty has its kick under way, or its worker not yet begun. */
 	if (llist_add(rcu_head_to_node(head), &orphans))
-		irq_work_queue(&orphans_irq_work);
+		bpf_local_storage_irq_work(&orphans_irq_work);
 }
 
 static void orphans_retry(struct work_struct *work)
@@ -272,7 +272,7 @@ static void dismantle(struct rcu_head *head)
 		/* Before the storage is freed: see take_storage_side(). */
 		RCU_INIT_POINTER(selem->storage, NULL);
 
-		/* To be refused takes up to a quarter of a second: once is enough. */
+		/* To be refused takes a quarter of a second or more: once is enough. */
 		if (ret >= 0)
 			ret = bpf_selem_unlink_nofail(selem, SELEM_STORAGE);
 		if (ret < 0)

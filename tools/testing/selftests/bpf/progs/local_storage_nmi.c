@@ -79,3 +79,20 @@ int BPF_PROG(sched_wakeup, struct task_struct *task)
 
 	return 0;
 }
+
+extern const void __cpu_online_mask __ksym;
+
+/* A migration thread is the last that runs on a CPU that is offline, without tracepoints. */
+SEC("?fentry/dequeue_task_stop")
+int BPF_PROG(last)
+{
+	unsigned long online;
+
+	if (bpf_probe_read_kernel(&online, sizeof(online), &__cpu_online_mask) ||
+	    online >> bpf_get_smp_processor_id() & 1)
+		return 0;
+	__sync_fetch_and_add(&sched.ran, 1);
+	task_ops(bpf_get_current_task_btf(), &sched);
+
+	return 0;
+}
