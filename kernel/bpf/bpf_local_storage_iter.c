@@ -153,16 +153,10 @@ static void *iter_next(struct seq_file *seq, void *v, loff_t *pos)
 	return iter_find(iter);
 }
 
-/* How much of a value a program may write: up to what the kernel follows when it frees it. */
+/* How much of a value a program may write: up to the first field that the kernel relies on. */
 static u32 writable_size(const struct bpf_map *map)
 {
-	int i;
-
-	for (i = 0; !IS_ERR_OR_NULL(map->record) && i < map->record->cnt; i++)
-		if (!(map->record->fields[i].type & (BPF_SPIN_LOCK | BPF_RES_SPIN_LOCK)))
-			return map->record->fields[i].offset;
-
-	return map->value_size;
+	return IS_ERR_OR_NULL(map->record) ? map->value_size : map->record->fields[0].offset;
 }
 
 /* Without an element: the program's last call. */

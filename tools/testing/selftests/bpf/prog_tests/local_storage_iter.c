@@ -530,6 +530,7 @@ static void test_attach(enum ls_kind kind)
 	if (kind != LS_SK)
 		return;
 	attach_fails(skel->progs.kptr_write, bpf_map__fd(skel->maps.kptr_map), -EACCES);
+	attach_fails(skel->progs.kptr_write, bpf_map__fd(skel->maps.lock_map), -EACCES);
 	link = attach(skel->progs.kptr_plain, bpf_map__fd(skel->maps.kptr_map));
 	ASSERT_OK_PTR(link, "what is before the pointer");
 	bpf_link__destroy(link);

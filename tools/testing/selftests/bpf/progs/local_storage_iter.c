@@ -140,6 +140,19 @@ struct {
 	__type(value, struct kptr_value);
 } kptr_map SEC(".maps");
 
+/* The lock is where the pointer is in the other. */
+struct lock_value {
+	__u64 plain;
+	struct bpf_spin_lock lock;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct lock_value);
+} lock_map SEC(".maps");
+
 struct kptr_ctx {
 	struct bpf_iter_meta *meta;
 	struct bpf_map *map;
