@@ -86,9 +86,10 @@ static const struct bpf_local_storage_type cgrp_storage_type = {
  * bpf_cgrp_storage_free() - free the values of a cgroup that is being freed
  * @cgrp: the cgroup, without a reference left
  *
- * Any context but NMI.
+ * Any context but NMI. A program that fexit attached could give the cgroup another value, if it is
+ * one that could not be made: those are not dying yet.
  */
-void bpf_cgrp_storage_free(struct cgroup *cgrp)
+notrace void bpf_cgrp_storage_free(struct cgroup *cgrp)
 {
 	bpf_local_storage_destroy(&cgrp->bpf_cgrp_storage);
 }
