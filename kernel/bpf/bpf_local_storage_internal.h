@@ -141,6 +141,9 @@ extern struct workqueue_struct *bpf_local_storage_wq;
 
 void bpf_local_storage_irq_work(struct irq_work *work);
 
+/* How long what was freed waits after its grace period, if it is little. */
+#define BPF_LOCAL_STORAGE_PAUSE		(HZ / 10)
+
 struct bpf_local_storage_elem *
 bpf_selem_alloc(struct bpf_local_storage_map *smap, void *owner, void *value, bool swap_uptrs,
 		struct bpf_local_storage **fresh);

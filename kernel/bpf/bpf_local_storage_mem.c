@@ -268,14 +268,18 @@ static void storage_release(struct rcu_head *rcu)
 	storage_put(storage);
 }
 
+/* So few that they had better wait for more. */
+#define PAUSE_BELOW	256
+
 /* What a CPU frees. The func of a queued rcu_head frees the thing that it is in. */
 struct free_queue {
 	struct llist_head freed;	/* what no grace period was asked for yet */
 	struct llist_node *waiting;	/* for the one under way; only for who made this busy */
+	unsigned long pause;		/* after the one under way, in jiffies; likewise */
 	atomic_t busy;			/* there is one under way, or about to be asked for */
 	struct rcu_head rcu;
 	struct irq_work irq_work;
-	struct work_struct work;
+	struct delayed_work work;
 };
 
 /*
@@ -286,14 +290,27 @@ struct workqueue_struct *bpf_local_storage_wq;
 
 static void free_queue_elapsed(struct rcu_head *rcu)
 {
+	struct free_queue *q = container_of(rcu, struct free_queue, rcu);
+
 	/* A long list has no place in an RCU callback, which has bottom halves off. */
-	queue_work(bpf_local_storage_wq, &container_of(rcu, struct free_queue, rcu)->work);
+	queue_delayed_work(bpf_local_storage_wq, &q->work, q->pause);
 }
 
-/* Have what is on @q by now wait for a grace period. The caller has made @q busy. */
+/*
+ * Have what is on @q by now wait for a grace period. The caller has made @q busy.
+ *
+ * A grace period makes work on every CPU. Where little is freed there is a pause after it, so that
+ * more comes together for the next.
+ */
 static void free_queue_next(struct free_queue *q)
 {
+	struct llist_node *node;
+	int nr = 0;
+
 	q->waiting = llist_del_all(&q->freed);
+	for (node = q->waiting; node && nr < PAUSE_BELOW; node = node->next)
+		nr++;
+	q->pause = nr < PAUSE_BELOW ? BPF_LOCAL_STORAGE_PAUSE : 0;
 	call_rcu_tasks_trace(&q->rcu, free_queue_elapsed);
 }
 
@@ -309,7 +326,7 @@ static bool free_queue_make_busy(struct free_queue *q)
 
 static void free_queue_work(struct work_struct *work)
 {
-	struct free_queue *q = container_of(work, struct free_queue, work);
+	struct free_queue *q = container_of(to_delayed_work(work), struct free_queue, work);
 	struct llist_node *node = q->waiting;
 
 	/*
@@ -341,7 +358,7 @@ static int __init free_queues_init(void)
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		INIT_WORK(&per_cpu(free_queues, cpu).work, free_queue_work);
+		INIT_DELAYED_WORK(&per_cpu(free_queues, cpu).work, free_queue_work);
 
 	bpf_local_storage_wq = alloc_workqueue("bpf_local_storage", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
 	if (!bpf_local_storage_wq)
