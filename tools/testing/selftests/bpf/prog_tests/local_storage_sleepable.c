@@ -12,7 +12,7 @@
 #include "local_storage_sleepable.skel.h"
 
 /* Enough to be given again what was freed since. */
-#define NR_OTHERS	4000
+#define NR_OTHERS	1000
 
 static void *run(void *arg)
 {
