@@ -212,7 +212,7 @@ static long live(struct bpf_local_storage_map *smap)
 {
 	int i;
 
-	/* One grace period may be under way, and have the next one asked for; a pause after each. */
+	/* One grace period may be under way, and have the next asked for; a pause after each. */
 	for (i = 0; i < 2; i++) {
 		rcu_barrier_tasks_trace();
 		schedule_timeout_uninterruptible(BPF_LOCAL_STORAGE_PAUSE + 1);

@@ -89,8 +89,8 @@ static const struct bpf_local_storage_type task_storage_type = {
  * bpf_task_storage_free() - free the values of a task that is being freed
  * @task: the task, without a reference left
  *
- * Any context but NMI. A program that fexit attached could give the task another value, if it is one
- * of a fork() that failed: those have a reference count still.
+ * Any context but NMI. A program that fexit attached could give the task another value, if it is
+ * one of a fork() that failed: those have a reference count still.
  */
 notrace void bpf_task_storage_free(struct task_struct *task)
 {

@@ -12,12 +12,13 @@ STOCK=1 DEBUG='' "$HERE/kernel.sh" uml
 STOCK='' DEBUG='' "$HERE/kernel.sh" uml
 "$HERE/selftests.sh" stock stock ours
 
-# profile KERNEL CASE NR FUNCTION BENCHMARK: counts instructions while FUNCTION is called NR times
+# profile KERNEL CASE NR FUNCTION BENCHMARK [SECONDS]: counts instructions while FUNCTION is called
+# NR times
 profile() {
 	local name=profile-$1-$2 mark
 	mark=$(awk -v name="$4" '$3 == name { print $1 }' "$OUT/build/$1/System.map")
 	export PLUGIN=file=/out/profile.so,out=/out/vm/bench/profile,skip=$(($3 / 2)),count=$3,mark=$mark
-	round bench "$name" "PROFILE=\"$5\""
+	round bench "$name" "SECONDS_EACH=${6:-3} PROFILE=\"$5\""
 	[[ -s $OUT/bench/$name/profile ]] || {
 		say "$name: the guest did not come by $4 so often"
 		rm -rf "$OUT/bench/$name"
@@ -53,7 +54,7 @@ if [[ $accel == tcg ]]; then
 			"local-storage-create --storage-type socket --batch-size 32"
 		# What two CPUs make each other do is part of this.
 		ICOUNT='' SMP=2 profile $kernel task 3000 bpf_task_storage_free \
-			"local-storage-create --storage-type task --batch-size 32"
+			"local-storage-create --storage-type task --batch-size 32" 20
 	done
 fi
 unset ICOUNT SMP PLUGIN

@@ -19,7 +19,7 @@ scaling() {
 	done
 }
 if [ -n "$PROFILE" ]; then
-	run -w1 -d3 -p 1 $PROFILE
+	run -w1 -d"$SECONDS_EACH" -p 1 $PROFILE
 	echo "=== end"
 	exit
 fi

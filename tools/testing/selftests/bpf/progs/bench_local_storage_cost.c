@@ -83,9 +83,10 @@ static __always_inline int lookups(__u32 producer, bool of_task, struct bpf_sock
 
 		if (!map)
 			return 1;
-		if (empty && of_task)
-			continue;
-		errors += !get(map, of_task, sk, empty ? ~0ULL : flags);
+		if (of_task && !empty)
+			errors += !get(map, of_task, sk, flags);
+		else if (!of_task)
+			errors += !get(map, of_task, sk, empty ? ~0ULL : flags);
 	}
 	if (!empty)
 		res[producer].errors += errors;
