@@ -127,6 +127,12 @@ if [[ -z ${1:-} ]]; then
 	result "allnoconfig, to the end"
 	build bpf CONFIG_BPF_SYSCALL=y vmlinux
 	result "allnoconfig and BPF_SYSCALL, to the end"
+	if "$HERE/toolbox.sh" qemu-system-riscv opensbi > /dev/null; then
+		"$HERE/kunit.sh" riscv > "$OUT/lint-riscv.log" 2>&1 || cp "$OUT/lint-riscv.log" "$log"
+	else
+		skip="qemu-system-riscv cannot be had"
+	fi
+	result "riscv64, KUnit in QEMU"
 fi
 
 mv "$OUT/lint.txt.new" "$OUT/lint.txt"
