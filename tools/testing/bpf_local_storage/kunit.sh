@@ -3,7 +3,8 @@
 # Our KUnit suites on user-mode Linux with two CPUs, by the base's kunit.py.
 # Leaves out/kunit.{json,log,complaints}.
 # kunit.sh TREE: those of another tree than out/linux, and out/kunit-series.*
-# kunit.sh riscv: on riscv64, which has no 128-bit cmpxchg, in QEMU; and out/kunit-riscv.*
+# kunit.sh riscv: on riscv64, which has no 128-bit cmpxchg, in QEMU, without the cases that take
+# long; and out/kunit-riscv.*
 . "$(dirname "$0")/lib.sh"
 check_vars
 config=kernel/bpf/local_storage.kunitconfig
@@ -22,7 +23,7 @@ say "KUnit: building and running (log: $OUT/$name.log)"
 lean=(EXPERT=y AIO=n BLOCK=n HID_SUPPORT=n HWMON=n HW_RANDOM=n IO_URING=n USB_SUPPORT=n)
 if [[ $name == kunit-riscv ]]; then
 	arch=(--arch=riscv --make_options=LLVM=-21 "--make_options=CC=ccache clang-21"
-		"--qemu_args=-smp 2")
+		"--qemu_args=-smp 2" "--filter=speed>slow")
 else
 	lean+=(INPUT=n KUNIT_UML_PCI=n SERIO=n)
 	# On user-mode Linux two CPUs need seccomp.
