@@ -26,11 +26,13 @@ void test_local_storage_offline(void)
 	if (!ASSERT_OK_PTR(skel, "open"))
 		goto out;
 	bpf_program__set_autoload(skel->progs.last, true);
-	if (local_storage_nmi__load(skel)) {
+	if (libbpf_find_vmlinux_btf_id("dequeue_task_stop", BPF_TRACE_FENTRY) < 0) {
 		printf("%s:SKIP: no dequeue_task_stop() to attach to\n", __func__);
 		test__skip();
 		goto destroy;
 	}
+	if (!ASSERT_OK(local_storage_nmi__load(skel), "load"))
+		goto destroy;
 	map_fd = bpf_map__fd(skel->maps.task_map);
 	none = ls_memlock(map_fd);
 	skel->links.last = bpf_program__attach(skel->progs.last);
