@@ -38,8 +38,8 @@ struct {
 
 const volatile __u32 nr_maps = 1;
 /*
- * Everything but the operation, to be subtracted; of a socket's also the call, which takes the
- * interpreter longer than the lookup: the helper is given flags that there are not.
+ * Everything but the operation, to be subtracted. Of a socket's also a call, which takes the
+ * interpreter longer than the lookup: of a helper that is the same in every kernel.
  */
 const volatile bool empty;
 /* Churn reads the clock, for which an emulator may have a lock, to tell creations apart. */
@@ -83,13 +83,12 @@ static __always_inline int lookups(__u32 producer, bool of_task, struct bpf_sock
 
 		if (!map)
 			return 1;
-		if (of_task && !empty)
+		if (!empty)
 			errors += !get(map, of_task, sk, flags);
 		else if (!of_task)
-			errors += !get(map, of_task, sk, empty ? ~0ULL : flags);
+			errors += !bpf_sk_fullsock(sk);
 	}
-	if (!empty)
-		res[producer].errors += errors;
+	res[producer].errors += errors;
 	res[producer].ops += OPS;
 
 	return 0;
