@@ -152,12 +152,6 @@ int bpf_sk_storage_clone(const struct sock *sk, struct sock *newsk)
 	if (!storage)
 		goto out;
 
-	/*
-	 * An iterator finds newsk by the values it gets here, and tells by its count whether it
-	 * lives. That is whatever was in the memory, until sk_clone() sets it.
-	 */
-	refcount_set(&newsk->sk_refcnt, 0);
-
 	hlist_for_each_entry_rcu(selem, &storage->list, snode) {
 		struct bpf_map *map = &SDATA(selem)->smap->map;
 
