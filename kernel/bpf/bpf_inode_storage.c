@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * BPF local storage of inodes. The storage pointer is in the BPF LSM's part of the security blob,
- * and the blob is the owner: it is freed after the inode, by RCU.
+ * and the blob is the owner: it stays for a grace period after inode_free_security, whatever the
+ * file system does with the inode.
  */
 #include <linux/bpf.h>
 #include <linux/bpf_local_storage.h>

@@ -153,8 +153,11 @@ static void *iter_next(struct seq_file *seq, void *v, loff_t *pos)
 	return iter_find(iter);
 }
 
-/* How much of a value a program may write: up to the first field that the kernel relies on. */
-static u32 writable_size(const struct bpf_map *map)
+/*
+ * How much of a value a program may look at: up to the first field that the kernel relies on, as
+ * the verifier does not tell writes from reads.
+ */
+static u32 accessible_size(const struct bpf_map *map)
 {
 	return IS_ERR_OR_NULL(map->record) ? map->value_size : map->record->fields[0].offset;
 }
@@ -171,7 +174,7 @@ static int iter_show(struct seq_file *seq, void *v)
 	if (!prog)
 		return 0;
 	/* The link's program may have been replaced by one that attaching it would have refused. */
-	if (prog->sleepable || prog->aux->max_rdwr_access > writable_size(iter->map))
+	if (prog->sleepable || prog->aux->max_rdwr_access > accessible_size(iter->map))
 		return -EACCES;
 
 	ctx.meta = &meta;
@@ -269,7 +272,7 @@ int bpf_local_storage_iter_attach(struct bpf_prog *prog, union bpf_iter_link_inf
 		err = -EINVAL;
 	else if (map->excl_prog_sha)
 		err = -EPERM;
-	else if (prog->aux->max_rdwr_access > writable_size(map))
+	else if (prog->aux->max_rdwr_access > accessible_size(map))
 		err = -EACCES;
 
 	if (err)
