@@ -12,8 +12,8 @@ import subprocess
 import sys
 
 # What is shown as one. The lock's uncontended path is inlined, and counts where it is.
-CASES = {'only': 'task, only value', 'two': 'task, one of two', 'socket': 'socket and value',
-         'task': 'new task, 2 CPUs'}
+ONE_CPU = {'only': 'task, only value', 'two': 'task, one of two', 'socket': 'socket and value'}
+TWO_CPUS = {'task': 'new task and value'}
 GROUPS = [(r'bpf_(local|task|cgrp|inode|sk)_storage',
            'local storage, with its locks'),
           (r'mm/slub|mm/slab', 'allocator: slabs'),
@@ -25,7 +25,7 @@ GROUPS = [(r'bpf_(local|task|cgrp|inode|sk)_storage',
           (r'^(net|fs|security)/', 'sockets, files, LSM'),
           (r'kernel/locking', 'other locks'),
           (r'kernel/sched|kernel/workqueue|kernel/kthread', 'scheduler and workqueues'),
-          (r'kernel/time|arch/x86/kernel/(tsc|apic)|kernel/irq', 'clock, as the loop reads it')]
+          (r'kernel/time|arch/x86/kernel/(tsc|apic)|kernel/irq', 'clock and timers')]
 PROGRAM, USER, REST = 'the program itself', 'user space', 'the rest'
 
 
@@ -66,21 +66,26 @@ def profile(out, kernel, case):
     return {name: n / int(lines[0]) for name, n in counts.items()}
 
 
-def main():
-    out = sys.argv[1]
-    try:
-        found = [profile(out, k, case) for case in CASES for k in ('stock', 'ours')]
-    except OSError as err:
-        print(f'no profile: {err}')
-        return 1
-    print('\nWhere the instructions go, with the loop around')
-    print(f'{"":36}' + ''.join(f'{title:>22}' for title in CASES.values()))
-    print(f'{"":36}' + f'{"stock":>13}{"ours":>9}' * len(CASES))
+def show(out, title, cases):
+    found = [profile(out, k, case) for case in cases for k in ('stock', 'ours')]
+    print(f'\n{title}')
+    print(f'{"":36}' + ''.join(f'{case:>22}' for case in cases.values()))
+    print(f'{"":36}' + f'{"stock":>13}{"ours":>9}' * len(cases))
     rows = sorted(set().union(*found), key=lambda g: -sum(f.get(g, 0) for f in found))
     for row in rows + ['all']:
         values = [sum(f.values()) if row == 'all' else f.get(row, 0) for f in found]
         print(f'{row:36}' + ''.join(f'{a:13.0f}{b:9.0f}'
                                     for a, b in zip(values[::2], values[1::2])))
+
+
+def main():
+    try:
+        show(sys.argv[1], 'Where the instructions go, with the loop around', ONE_CPU)
+        show(sys.argv[1], 'The same of two CPUs, which also tick, wait and idle meanwhile',
+             TWO_CPUS)
+    except OSError as err:
+        print(f'no profile: {err}')
+        return 1
     return 0
 
 
