@@ -63,7 +63,8 @@ for kernel in stock ours; do
 		"$HERE/test-vm.sh" $kernel $list
 	done
 done
-cpu="$(grep -m1 'model name' /proc/cpuinfo | sed 's/.*: //'), $(nproc) CPUs, host Linux $(uname -r)"
+cpu="$(grep -m1 'model name' /proc/cpuinfo | sed 's/.*: //'), $(nproc) CPUs"
+cpu+=", host Linux $(uname -r | cut -d- -f1)"
 show() {
 	local status=0
 	box "" "" env PYTHONDONTWRITEBYTECODE=1 python3 /bls/bench.py /out "$accel" "$cpu" || status=$?
