@@ -32,7 +32,7 @@ static void test_task(void)
 
 	skel->links.task_copied = bpf_program__attach(skel->progs.task_copied);
 	if (!ASSERT_OK_FD(pidfd, "pidfd") || !ASSERT_OK_PTR(skel->links.task_copied, "attach"))
-		return;
+		goto out;
 	skel->bss->tgid = getpid();
 	ASSERT_OK(bpf_map_update_elem(map, &pidfd, &value, BPF_ANY), "update");
 	fork_once();
@@ -40,7 +40,9 @@ static void test_task(void)
 	ASSERT_OK(bpf_map_delete_elem(map, &pidfd), "delete");
 	ASSERT_NEQ(bpf_map_delete_elem(bpf_map__fd(skel->maps.other_tasks), &pidfd), 0,
 		   "a value that the copy got");
-	close(pidfd);
+out:
+	if (pidfd >= 0)
+		close(pidfd);
 }
 
 /* The original has no storage, either, unless from elsewhere. */
@@ -57,17 +59,14 @@ static void test_task_without(void)
 static void test_socket(void)
 {
 	int listener, client = -1, child = -1, map = bpf_map__fd(skel->maps.sockets);
-	struct sockaddr_in addr;
-	socklen_t len = sizeof(addr);
 	__u64 value = 1;
 
 	skel->links.socket_copied = bpf_program__attach(skel->progs.socket_copied);
 	listener = start_server(AF_INET, SOCK_STREAM, "127.0.0.1", 0, 0);
 	if (!ASSERT_OK_PTR(skel->links.socket_copied, "attach") ||
-	    !ASSERT_OK_FD(listener, "listener") ||
-	    !ASSERT_OK(getsockname(listener, (struct sockaddr *)&addr, &len), "getsockname"))
+	    !ASSERT_OK_FD(listener, "listener"))
 		goto out;
-	skel->bss->port = ntohs(addr.sin_port);
+	skel->bss->port = ntohs(get_socket_local_port(listener));
 	ASSERT_OK(bpf_map_update_elem(map, &listener, &value, BPF_ANY), "update");
 
 	client = connect_to_fd(listener, 0);
